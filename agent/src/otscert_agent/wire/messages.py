@@ -224,7 +224,7 @@ def from_object(kind: type[T], value: Any, *, what: str = "payload") -> T:
 
 
 @functools.cache
-def _type_hints(kind: type[Any]) -> dict[str, Any]:
+def _type_hints(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
