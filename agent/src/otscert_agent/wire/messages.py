@@ -214,8 +214,9 @@ def from_object(kind: type[T], value: Any, *, what: str = "payload") -> T:
     if not isinstance(value, dict):
         raise WireError(f"{what} is not a JSON object")
     members: dict[str, Any] = {}
-    hints = _type_hints(kind)
-    for member in dataclasses.fields(kind):  # type: ignore[arg-type]  # every message is a dataclass
+    message: Any = kind
+    hints = _type_hints(message)
+    for member in dataclasses.fields(message):
         if member.name in value:
             members[member.name] = _read(hints[member.name], value[member.name], f"{what}.{member.name}")
         elif member.default is dataclasses.MISSING and member.default_factory is dataclasses.MISSING:
