@@ -1,0 +1,93 @@
+"""One certificate being obtained: its states, its legal moves, and how long a stuck one waits.
+
+Each state says what has been *persisted*; the effect that follows may or may not have happened when HQ is killed.
+`never two certificates for one CSR` rests on this table: after FINALIZING only the CA's own word `invalid`
+lets an order be started again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from otscert.domain.errors import IllegalMove
+
+
+class OrderState(StrEnum):
+    WAITING = "waiting"  # accepted from the box; nothing sent to a CA
+    CREATING = "creating"  # newOrder may have been sent; its URL is not known
+    CREATED = "created"  # the order's URL is known
+    PUBLISHED = "published"  # the TXT values are stored and served; challenges may have been answered
+    FINALIZING = "finalizing"  # finalize may have been sent
+    ISSUED = "issued"
+    FAILED = "failed"
+
+
+class OrderEvent(StrEnum):
+    CLAIM = "claim"
+    OPEN = "open"
+    PUBLISH = "publish"
+    FINALIZE = "finalize"
+    ISSUE = "issue"
+    RESTART = "restart"  # the CA's order is gone or invalid; begin again with the same CSR
+    FAIL = "fail"
+
+
+_S, _E = OrderState, OrderEvent
+MOVES: dict[tuple[OrderState, OrderEvent], OrderState] = {
+    (_S.WAITING, _E.CLAIM): _S.CREATING,
+    (_S.WAITING, _E.FAIL): _S.FAILED,
+    (_S.CREATING, _E.OPEN): _S.CREATED,
+    (_S.CREATING, _E.RESTART): _S.WAITING,
+    (_S.CREATING, _E.FAIL): _S.FAILED,
+    (_S.CREATED, _E.PUBLISH): _S.PUBLISHED,
+    (_S.CREATED, _E.FINALIZE): _S.FINALIZING,  # every authorization was valid already
+    (_S.CREATED, _E.RESTART): _S.WAITING,
+    (_S.CREATED, _E.FAIL): _S.FAILED,
+    (_S.PUBLISHED, _E.FINALIZE): _S.FINALIZING,
+    (_S.PUBLISHED, _E.RESTART): _S.WAITING,
+    (_S.PUBLISHED, _E.FAIL): _S.FAILED,
+    (_S.FINALIZING, _E.ISSUE): _S.ISSUED,
+    (_S.FINALIZING, _E.RESTART): _S.WAITING,  # only on the CA's word that the order is invalid
+    (_S.FINALIZING, _E.FAIL): _S.FAILED,
+}
+TERMINAL = frozenset({OrderState.ISSUED, OrderState.FAILED})
+
+
+def move(state: OrderState, event: OrderEvent) -> OrderState:
+    """The state after `event`; raises `IllegalMove` when the table has no such move."""
+    try:
+        return MOVES[state, event]
+    except KeyError:
+        raise IllegalMove("order", state, event) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A row of the order table. Times are Unix seconds; `names` are what the certificate will be for."""
+
+    id: str
+    device_id: str
+    txid: str
+    label: str
+    names: tuple[str, ...]
+    csr_der: bytes
+    state: OrderState
+    issuer: str
+    profile: str | None
+    attempt: int
+    url: str | None
+    reason: str
+    """Why it is where it is, in a sentence for box and operator."""
+    created_at_s: int
+    next_at_s: int
+    certificate_sha256: str | None
+
+
+BACK_OFF_S = (2, 5, 15, 60, 300, 900, 3600)
+
+
+def back_off_s(attempt: int, *, retry_after_s: float | None, jitter: float) -> int:
+    """Seconds before attempt `attempt` + 1. The CA's Retry-After is a floor; `jitter` in [0, 1) adds up to a third."""
+    base = BACK_OFF_S[min(max(attempt, 1), len(BACK_OFF_S)) - 1]
+    return round(max(base, retry_after_s or 0) * (1 + jitter / 3))

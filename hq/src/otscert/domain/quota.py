@@ -1,0 +1,46 @@
+"""GCRA, the generic cell rate algorithm: how often may this happen? One stored number per bucket.
+
+The stored number is the theoretical arrival time (TAT): the moment at which the bucket would be full again.
+Source: ITU-T I.371, annex A, in the virtual-scheduling form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """At most `count` per `period_s`, refilled evenly; a full bucket may be spent at once."""
+
+    count: int
+    period_s: int
+
+    @property
+    def interval_ms(self) -> int:
+        return max(1, self.period_s * 1000 // self.count)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaDecision:
+    allowed: bool
+    tat_ms: int
+    """What to store: moved on when allowed, unchanged when not."""
+    remaining: int
+    retry_after_s: int
+    """0 when allowed; else seconds until one more would be allowed, rounded up."""
+
+
+def spend(quota: Quota, *, tat_ms: int | None, now_ms: int, cost: int = 1) -> QuotaDecision:
+    """Decide whether `cost` units fit now. `tat_ms` is the stored moment, None for a bucket never used."""
+    if quota.count <= 0:
+        return QuotaDecision(allowed=False, tat_ms=now_ms, remaining=0, retry_after_s=quota.period_s)
+    burst_ms = quota.interval_ms * quota.count
+    start_ms = max(tat_ms or 0, now_ms)
+    after_ms = start_ms + cost * quota.interval_ms
+    if after_ms - now_ms > burst_ms:
+        wait_ms = after_ms - now_ms - burst_ms
+        remaining = max(0, (burst_ms - (start_ms - now_ms)) // quota.interval_ms)
+        return QuotaDecision(allowed=False, tat_ms=start_ms, remaining=remaining, retry_after_s=-(-wait_ms // 1000))
+    remaining = (burst_ms - (after_ms - now_ms)) // quota.interval_ms
+    return QuotaDecision(allowed=True, tat_ms=after_ms, remaining=remaining, retry_after_s=0)
