@@ -1,0 +1,131 @@
+"""What is to be done about an error of the CA: every error is sorted into a class exactly once, here.
+
+It knows the error types of RFC 8555 section 6.7, RFC 9773 section 7.4 and the profiles draft, and HTTP's status
+codes. It does not know who retries, how often, or what a device is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from otscert.acme import retry_after
+from otscert.acme.problem import Problem
+
+MAX_REASON_CHARS = 600
+
+
+class Remedy(Enum):
+    """What the one who asked has to do. Later members weigh more when a problem has several parts."""
+
+    RETRY_NOW = "retry now"  # with the nonce of the answer
+    POLL = "poll"  # the order is not where we thought: look at it again
+    BACK_OFF = "back off"  # the same request later
+    PARK = "park"  # the CA's limit for a whole bucket is spent: nothing of it before retry_after_s
+    WITHOUT_REPLACES = "without replaces"  # once more, without the member
+    DNS = "dns"  # the CA could not validate: costs from its failure budget
+    ACCOUNT = "account"  # nothing on this account works until a person acts
+    PERMANENT = "permanent"  # the same request will never be granted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """An error of the CA with its remedy; `reason` is one line for people, `retry_after_s` what the CA asked for."""
+
+    remedy: Remedy
+    reason: str
+    retry_after_s: float | None = None
+    problem: Problem | None = None
+
+
+BY_NAME: Mapping[str, Remedy] = {
+    # RFC 8555 section 6.7
+    "accountDoesNotExist": Remedy.ACCOUNT,
+    "alreadyRevoked": Remedy.PERMANENT,
+    "badCSR": Remedy.PERMANENT,
+    "badNonce": Remedy.RETRY_NOW,
+    "badPublicKey": Remedy.PERMANENT,
+    "badRevocationReason": Remedy.PERMANENT,
+    "badSignatureAlgorithm": Remedy.PERMANENT,
+    "caa": Remedy.PERMANENT,
+    "connection": Remedy.DNS,
+    "dns": Remedy.DNS,
+    "externalAccountRequired": Remedy.ACCOUNT,
+    "incorrectResponse": Remedy.DNS,
+    "invalidContact": Remedy.ACCOUNT,
+    "malformed": Remedy.PERMANENT,
+    "orderNotReady": Remedy.POLL,
+    "rateLimited": Remedy.PARK,
+    "rejectedIdentifier": Remedy.PERMANENT,
+    "serverInternal": Remedy.BACK_OFF,
+    "tls": Remedy.DNS,
+    "unauthorized": Remedy.DNS,
+    "unsupportedContact": Remedy.ACCOUNT,
+    "unsupportedIdentifier": Remedy.PERMANENT,
+    "userActionRequired": Remedy.ACCOUNT,
+    # RFC 9773 section 7.4
+    "alreadyReplaced": Remedy.WITHOUT_REPLACES,
+    # draft-ietf-acme-profiles
+    "invalidProfile": Remedy.PERMANENT,
+}
+_WEIGHT = {remedy: weight for weight, remedy in enumerate(Remedy)}
+# What CAs call a `replaces` that they do not know or that belongs to another account.
+_REFUSES_REPLACES = frozenset({"malformed", "unauthorized", "conflict"})
+
+
+def classify(
+    status: int, problem: Problem | None, headers: Mapping[str, str], now: datetime, *, sent_replaces: bool = False
+) -> Fault:
+    """Sort an HTTP answer of 300 or above into its class; `headers` must look names up without case.
+
+    An answer without a problem document does not come from the CA's ACME server but from something in front of it
+    (a load balancer, a proxy, a maintenance page), so it never decides the fate of an order.
+    """
+    wait_s = retry_after.parse(headers.get("Retry-After"), now)
+    if problem is None:
+        remedy = Remedy.PARK if status == 429 else Remedy.BACK_OFF
+        return Fault(remedy=remedy, reason=f"HTTP {status} without a problem document", retry_after_s=wait_s)
+    remedy = remedy_of(problem, status)
+    # An order with a `replaces` that the CA cannot follow is rejected as a whole (RFC 9773 section 5).
+    if sent_replaces and (problem.name in _REFUSES_REPLACES or (problem.name is None and 400 <= status < 429)):
+        remedy = Remedy.WITHOUT_REPLACES
+    return Fault(remedy=remedy, reason=_one_line(problem), retry_after_s=wait_s, problem=problem)
+
+
+def of_outcome(problem: Problem | None) -> Fault:
+    """Sort the `error` of an order, authorization or challenge that became invalid (RFC 8555 sections 7.1.3, 8)."""
+    if problem is None:
+        return Fault(remedy=Remedy.DNS, reason="the CA made it invalid and gives no reason")
+    return Fault(remedy=remedy_of(problem, problem.status or 403), reason=_one_line(problem), problem=problem)
+
+
+def remedy_of(problem: Problem, status: int) -> Remedy:
+    """Return the class of one problem document that came with (or holds) HTTP `status`."""
+    if problem.name == "compound":
+        # RFC 8555 section 6.7 has "specific error conditions" of a compound one indicated by its subproblems.
+        parts = [remedy_of(part, status) for part in problem.subproblems if part.name != "compound"]
+        return max(parts, key=_WEIGHT.__getitem__, default=_by_status(status))
+    if problem.name == "unauthorized" and _is_about_the_account(problem):
+        return Remedy.ACCOUNT
+    return BY_NAME.get(problem.name or "", _by_status(status))
+
+
+def _is_about_the_account(problem: Problem) -> bool:
+    """Tell a closed account from a failed validation: ACME has one type, `unauthorized`, for both (7.3.6)."""
+    detail = problem.detail.lower()
+    return "account" in detail and any(word in detail for word in ("deactivated", "revoked", "not valid"))
+
+
+def _by_status(status: int) -> Remedy:
+    if status == 429:
+        return Remedy.PARK
+    if status in {408, 425} or status >= 500 or status < 400:
+        return Remedy.BACK_OFF
+    return Remedy.PERMANENT
+
+
+def _one_line(problem: Problem) -> str:
+    line = " ".join("".join(c if c.isprintable() else " " for c in str(problem)).split())
+    return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 3] + "..."

@@ -1,0 +1,72 @@
+"""Finds or registers the account of a key (RFC 8555 section 7.3); it does not know where key and URL are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from otscert.acme.account import (
+    Account,
+    AccountStatus,
+    ExternalAccount,
+    existing_account_payload,
+    new_account_payload,
+)
+from otscert.acme.fault import Fault, Remedy
+from otscert.acme.problem import ACME_URN
+from otscert.ca.answer import Answer
+from otscert.ca.client import AcmeClient
+from otscert.ca.errors import CaAnswerError, CaError
+
+
+async def find(client: AcmeClient) -> Account | None:
+    """Return the account of the client's key, None when the CA knows none.
+
+    Raises:
+        CaError: when the CA cannot say, or the account is closed (remedy ACCOUNT).
+    """
+    directory = await client.directory()
+    try:
+        answer = await client.post(directory.new_account, existing_account_payload(), kid=None)
+    except CaError as error:
+        if error.fault.problem is not None and error.fault.problem.type == ACME_URN + "accountDoesNotExist":
+            return None
+        raise
+    return _usable(answer)
+
+
+async def register_or_find(
+    client: AcmeClient, *, contact: Sequence[str] = (), eab: ExternalAccount | None = None, terms_agreed: bool
+) -> Account:
+    """Return the account of the client's key, registered now when the CA knows none.
+
+    `contact` holds URIs ("mailto:..."). Looked up first, so that a restart never spends a registration or an EAB key
+    that is good for one use.
+
+    Raises:
+        CaError: remedy ACCOUNT when the CA wants an external account or agreement to its terms that is not there.
+    """
+    known = await find(client)
+    if known is not None:
+        return known
+    directory = await client.directory()
+    if directory.meta.external_account_required and eab is None:
+        raise _account_error("the CA registers accounts with an external account binding only: set eab_kid and eab_key")
+    if directory.meta.terms_of_service and not terms_agreed:
+        raise _account_error(f"the CA's terms of service are not agreed to: {directory.meta.terms_of_service}")
+    binding = None if eab is None else eab.binding(client.key.jwk, directory.new_account)
+    payload = new_account_payload(contact=contact, terms_agreed=terms_agreed, binding=binding)
+    return _usable(await client.post(directory.new_account, payload, kid=None))
+
+
+def _usable(answer: Answer) -> Account:
+    # RFC 8555 section 7.3: "The server returns ... the account URL in the Location header field".
+    if not answer.location:
+        raise CaAnswerError("newAccount answered without the account's URL")
+    account = Account.parse(answer.location, answer.document())
+    if account.status in {AccountStatus.DEACTIVATED, AccountStatus.REVOKED}:
+        raise _account_error(f"the account {account.url} is {account.status.value}")
+    return account
+
+
+def _account_error(reason: str) -> CaError:
+    return CaError(Fault(remedy=Remedy.ACCOUNT, reason=reason))

@@ -1,0 +1,212 @@
+"""One CA account to order from: each method is one step of RFC 8555 section 7.4, given and returning values.
+
+It keeps no order, waits for nothing, retries nothing (but a refused nonce): the service persists, schedules, decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from otscert.acme import members
+from otscert.acme.account import Account
+from otscert.acme.authorization import Authorization, AuthorizationStatus
+from otscert.acme.certificate import Chain, revocation_payload
+from otscert.acme.challenge import ChallengeStatus, dns01_value
+from otscert.acme.directory import Directory
+from otscert.acme.errors import ChainError
+from otscert.acme.fault import Fault, Remedy
+from otscert.acme.order import Order, OrderStatus, new_order_payload
+from otscert.ca.answer import Answer
+from otscert.ca.client import AcmeClient
+from otscert.ca.errors import CaAnswerError, CaError
+from otscert_agent.wire import b64
+
+MAX_ORDER_PAGES = 200
+MAX_ALTERNATES = 8
+_LOOK_AT_ONCE = 8
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """An order as just seen, and the seconds after which the CA wants to be asked again (None: it did not say)."""
+
+    order: Order
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dns01Challenge:
+    """A TXT value to publish at `_acme-challenge.<name>`; a wildcard's `name` is the base name."""
+
+    name: str
+    txt_value: str
+    url: str
+    wildcard: bool
+
+
+class AcmeIssuer:
+    """Orders, proves, finalizes and fetches with one account; safe for concurrent callers. All raise `CaError`.
+
+    How many orders are in flight is the caller's business. `account` is called once, before the first request that
+    needs it; when it fails, the next request calls it again.
+    """
+
+    def __init__(
+        self, name: str, client: AcmeClient, account: Callable[[], Awaitable[Account]], profile: str | None = None
+    ) -> None:
+        self.name = name
+        self._client = client
+        self._find_account = account
+        self._profile = profile
+        self._account: Account | None = None
+        self._account_lock = asyncio.Lock()
+
+    async def directory(self) -> Directory:
+        return await self._client.directory()
+
+    async def account(self) -> Account:
+        """Return the account at the CA, looked up (or registered) on first use."""
+        if self._account is None:
+            async with self._account_lock:
+                if self._account is None:
+                    self._account = await self._find_account()
+        return self._account
+
+    async def open_order(
+        self, names: Sequence[str], *, profile: str | None = None, replaces: str | None = None
+    ) -> Order:
+        """Place an order. Without a `profile` the issuer's own is asked for where the CA offers it.
+
+        Repeating it after a lost answer may open a second order at a CA that does not reuse them: see `find_order`.
+        """
+        directory = await self._client.directory()
+        if profile is None and self._profile in directory.meta.profiles:
+            profile = self._profile
+        payload = new_order_payload(names, profile=profile, replaces=replaces)
+        answer = await self._post(directory.new_order, payload, sent_replaces=replaces is not None)
+        if not answer.location:
+            raise CaAnswerError("newOrder answered without the order's URL")
+        return Order.parse(answer.location, answer.document())
+
+    async def order(self, url: str) -> Polled:
+        """Look at an order."""
+        return _polled(url, await self._get(url))
+
+    async def find_order(self, names: Iterable[str]) -> Order | None:
+        """Find the newest unfinished order (pending or ready) for exactly `names`; None when there is none.
+
+        Reads the account's list of orders (RFC 8555 section 7.1.2.1). A CA without one (Let's Encrypt returns an
+        unfinished order again instead) gives None.
+        """
+        wanted = frozenset(name.lower() for name in names)
+        urls = await self._order_urls()
+        for start in range(0, len(urls), _LOOK_AT_ONCE):
+            for polled in await _all(map(self.order, urls[start : start + _LOOK_AT_ONCE])):
+                unfinished = polled.order.status in {OrderStatus.PENDING, OrderStatus.READY}
+                if unfinished and polled.order.names == wanted:
+                    return polled.order
+        return None
+
+    async def challenges(self, order: Order) -> tuple[Dns01Challenge, ...]:
+        """Return what is still to be proved, one dns-01 challenge for each pending authorization of `order`.
+
+        Empty when the CA reused authorizations, or when all challenges were answered already: look at the order then.
+        """
+        authorizations = await _all(map(self._authorization, order.authorizations))
+        pending = [each for each in authorizations if each.status is AuthorizationStatus.PENDING]
+        found = [self._dns01(each) for each in pending]
+        return tuple(challenge for challenge in found if challenge is not None)
+
+    async def answer(self, challenge: Dns01Challenge) -> None:
+        """Tell the CA that the TXT value is published (RFC 8555 section 7.5.1: "an empty JSON body ({})")."""
+        await self._post(challenge.url, {})
+
+    async def finalize(self, order: Order, csr_der: bytes) -> Polled:
+        """Send the CSR of an order that is `ready`; the remedy POLL means that it is not (any more)."""
+        if order.finalize is None:
+            raise CaAnswerError(f"the order {order.url} has no finalize URL")
+        # Location is not required here (section 7.4), and Pebble sends none since 2.9.
+        return _polled(order.url, await self._post(order.finalize, {"csr": b64.encode(csr_der)}))
+
+    async def chain(self, order: Order, *, preferred_root: str | None = None) -> Chain:
+        """Download the certificate of a `valid` order: the chain below `preferred_root` (a common name) if offered."""
+        if order.certificate is None:
+            raise CaAnswerError(f"the order {order.url} has no certificate URL")
+        answer = await self._get(order.certificate)
+        default = _chain(answer)
+        if preferred_root is None or default.root == preferred_root:
+            return default
+        # RFC 8555 section 7.4.2: "The server MAY provide one or more link relation header fields ... 'alternate'".
+        for url in answer.links("alternate")[:MAX_ALTERNATES]:
+            alternate = _chain(await self._get(url))
+            if alternate.root == preferred_root and alternate.leaf == default.leaf:
+                return alternate
+        return default
+
+    async def revoke(self, certificate_der: bytes, reason: int) -> None:
+        """Revoke a certificate of this account; `reason` is a CRLReason code (RFC 5280 section 5.3.1)."""
+        directory = await self._client.directory()
+        if directory.revoke_cert is None:
+            raise CaError(Fault(remedy=Remedy.PERMANENT, reason="the CA has no revokeCert"))
+        await self._post(directory.revoke_cert, revocation_payload(certificate_der, reason))
+
+    async def _authorization(self, url: str) -> Authorization:
+        return Authorization.parse(url, (await self._get(url)).document())
+
+    def _dns01(self, authorization: Authorization) -> Dns01Challenge | None:
+        challenge = authorization.dns01
+        if challenge is None or authorization.identifier is None:
+            offered = ", ".join(sorted({each.type for each in authorization.challenges})) or "nothing"
+            reason = f"the CA offers no dns-01 challenge for {authorization.url} (it offers {offered})"
+            raise CaError(Fault(remedy=Remedy.PERMANENT, reason=reason))
+        if challenge.status is not ChallengeStatus.PENDING:
+            return None
+        return Dns01Challenge(
+            name=authorization.identifier.value.lower(),
+            txt_value=dns01_value(challenge.token or "", self._client.key.thumbprint),
+            url=challenge.url or "",
+            wildcard=authorization.wildcard,
+        )
+
+    async def _order_urls(self) -> list[str]:
+        """Return the account's order URLs, the last page's last one first (CAs append)."""
+        page = (await self.account()).orders
+        urls: list[str] = []
+        for _ in range(MAX_ORDER_PAGES):
+            if page is None:
+                break
+            answer = await self._get(page)
+            urls.extend(members.texts(answer.document(), "orders"))
+            page = next(iter(answer.links("next")), None)
+        return urls[::-1]
+
+    async def _get(self, url: str) -> Answer:
+        return await self._client.get(url, kid=(await self.account()).url)
+
+    async def _post(self, url: str, payload: object, *, sent_replaces: bool = False) -> Answer:
+        kid = (await self.account()).url
+        return await self._client.post(url, payload, kid=kid, sent_replaces=sent_replaces)
+
+
+def _polled(url: str, answer: Answer) -> Polled:
+    return Polled(order=Order.parse(url, answer.document()), retry_after_s=answer.retry_after_s)
+
+
+def _chain(answer: Answer) -> Chain:
+    try:
+        return Chain.parse(answer.body)
+    except ChainError as error:
+        raise CaAnswerError(str(error), answer.retry_after_s) from error
+
+
+async def _all(waits: Iterable[Awaitable[T]]) -> list[T]:
+    """Await all together, and only when all have ended raise the first error: no request is left running alone."""
+    results = await asyncio.gather(*waits, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
