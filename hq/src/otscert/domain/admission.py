@@ -56,14 +56,13 @@ def judge_admission(model: Model, *, token_valid: bool | None) -> Admission:
     for policy in model.policies:
         if policy is Policy.OPEN:
             return Admission(policy=policy, reason="the model is open to every box, within quotas")
-        if policy is Policy.TOKEN and token_valid:
+        if token_valid:
             return Admission(policy=policy, reason="the claim token is valid")
-        if policy is Policy.TOKEN:
-            reasons.append(
-                "the model wants a claim token and the enrolment has no proof of one"
-                if token_valid is None
-                else "the claim token is not one of this model's"
-            )
+        reasons.append(
+            "the model wants a claim token and the enrolment has no proof of one"
+            if token_valid is None
+            else "the claim token is not one of this model's"
+        )
     return Admission(policy=None, reason="; ".join(reasons) or "the model admits nobody")
 
 

@@ -1,4 +1,4 @@
-"""The check-in ratchet: which of two boxes with one identity is this? (docs/protocol.md, "Ratchet")
+"""The check-in ratchet: which of two boxes with one identity is this? See docs/protocol.md, "Ratchet".
 
 Knows the comparison only; what a fork means for DNS and certificates is decided by the caller.
 """

@@ -1,4 +1,4 @@
-"""Is this message new, a repetition, or too late? (docs/protocol.md, "seq")"""
+"""Is this message new, a repetition, or too late? See docs/protocol.md, "seq"."""
 
 from __future__ import annotations
 

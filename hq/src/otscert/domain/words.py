@@ -1,3 +1,4 @@
+# ruff: noqa: SIM905 - word lists are read and changed as text
 """The words of readable names: short, plain, inoffensive; surnames of people who advanced science or computing."""
 
 from __future__ import annotations

@@ -1,0 +1,144 @@
+"""Which addresses may appear in the zone, and why the others may not.
+
+Knows ranges and their reasons. Does not know devices, models' names or DNS: a model hands its policy over as a value.
+`ipaddress.is_private` is never asked: it says True for ::ffff:127.0.0.1 and for 0.0.0.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
+
+# The longest text of an IPv6 address is 45 characters; everything beyond is not worth parsing.
+_LONGEST_TEXT = 45
+
+# What no policy can allow, the narrower range first: the first that fits gives the reason.
+_REFUSED: tuple[tuple[IPNetwork, str], ...] = tuple(
+    (ip_network(network), reason)
+    for network, reason in (
+        ("0.0.0.0/8", "is unspecified (RFC 1122 3.2.1.3)"),
+        ("::/128", "is unspecified (RFC 4291 2.5.2)"),
+        ("169.254.0.0/16", "is link-local, browsers cannot reach it by name (RFC 3927)"),
+        ("fe80::/10", "is link-local, it means nothing without an interface (RFC 4291 2.5.6)"),
+        ("224.0.0.0/4", "is a multicast group (RFC 5771)"),
+        ("ff00::/8", "is a multicast group (RFC 4291 2.7)"),
+        ("::ffff:0:0/96", "is an IPv4 address mapped into IPv6 (RFC 4291 2.5.5.2)"),
+        ("2002::/16", "is a 6to4 address, it leads to a public IPv4 host (RFC 3056)"),
+        ("64:ff9b::/96", "is a NAT64 address, it leads to an IPv4 host (RFC 6052)"),
+        ("64:ff9b:1::/48", "is a NAT64 address, it leads to an IPv4 host (RFC 8215)"),
+        ("2001::/32", "is a Teredo address, it leads to a public IPv4 host (RFC 4380)"),
+        ("192.0.2.0/24", "is for documentation (RFC 5737)"),
+        ("198.51.100.0/24", "is for documentation (RFC 5737)"),
+        ("203.0.113.0/24", "is for documentation (RFC 5737)"),
+        ("2001:db8::/32", "is for documentation (RFC 3849)"),
+        ("3fff::/20", "is for documentation (RFC 9637)"),
+        ("100.100.100.200/32", "is a cloud's metadata service"),
+        ("fd00:ec2::254/128", "is a cloud's metadata service"),
+        ("fd20:ce::254/128", "is a cloud's metadata service"),
+    )
+)
+
+_LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+_RFC1918 = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
+_UNIQUE_LOCAL = IPv6Network("fc00::/7")
+_SHARED = IPv4Network("100.64.0.0/10")
+
+# A policy may only name parts of these: a public network on a maker's zone is how such zones end on blocklists.
+_MAY_BE_ALLOWED: tuple[IPNetwork, ...] = (*_RFC1918, _SHARED, _UNIQUE_LOCAL)
+
+
+class AddressError(ValueError):
+    """A text is not an address, or a network may not be allowed by any policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """Whether an address may be published, with the reason as a sentence."""
+
+    allowed: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddressPolicy:
+    """The networks in which a model's boxes may have their address.
+
+    Raises:
+        AddressError: a network reaches outside RFC 1918, RFC 4193 and RFC 6598.
+    """
+
+    networks: tuple[IPNetwork, ...]
+    allow_loopback: bool = False
+
+    def __post_init__(self) -> None:
+        for network in self.networks:
+            if not any(_is_within(network, wider) for wider in _MAY_BE_ALLOWED):
+                raise AddressError(
+                    f"{network} cannot be allowed: only parts of "
+                    f"{', '.join(map(str, _MAY_BE_ALLOWED))} are private addresses"
+                )
+
+    def judge(self, address: IPAddress) -> Verdict:
+        """Say whether `address` may stand in the zone. Never raises."""
+        refusal = _refusal(address)
+        if refusal is not None:
+            return Verdict(allowed=False, reason=f"{address} {refusal}")
+        if any(address in network for network in _LOOPBACK):
+            return self._judge_loopback(address)
+        for network in self.networks:
+            if address in network:
+                return Verdict(allowed=True, reason=f"{address} is in {network}")
+        return Verdict(allowed=False, reason=f"{address} is in no network that this model allows")
+
+    def _judge_loopback(self, address: IPAddress) -> Verdict:
+        if self.allow_loopback:
+            return Verdict(allowed=True, reason=f"{address} is loopback, which this model allows")
+        return Verdict(allowed=False, reason=f"{address} is loopback, it leads every client to itself")
+
+
+DEFAULT_POLICY = AddressPolicy(networks=(*_RFC1918, _UNIQUE_LOCAL))
+
+
+def parse_address(text: str) -> IPAddress:
+    """Read an IPv4 address in strict dotted decimal, or an IPv6 address without a zone index.
+
+    Raises:
+        AddressError: with a sentence that can be shown to the sender.
+    """
+    if len(text) > _LONGEST_TEXT:
+        raise AddressError(f"an address has at most {_LONGEST_TEXT} characters, this text has {len(text)}")
+    if "%" in text:
+        raise AddressError(f"{text!r} has a zone index (%), which means nothing outside the box")
+    try:
+        return ip_address(text)
+    except ValueError:
+        raise AddressError(f"{text!r} is not an IPv4 or IPv6 address") from None
+
+
+def _refusal(address: IPAddress) -> str | None:
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            return "has a zone index, which means nothing outside the box"
+        if _is_eui64(address):
+            return "carries the box's MAC address (EUI-64, RFC 4291 appendix A)"
+    for network, reason in _REFUSED:
+        if address in network:
+            return reason
+    return None
+
+
+def _is_eui64(address: IPv6Address) -> bool:
+    # RFC 4291 appendix A: the two octets 0xFF and 0xFE stand in the middle of the 64-bit interface identifier.
+    return address.packed[11:13] == b"\xff\xfe"
+
+
+def _is_within(network: IPNetwork, wider: IPNetwork) -> bool:
+    if isinstance(network, IPv4Network) and isinstance(wider, IPv4Network):
+        return network.subnet_of(wider)
+    if isinstance(network, IPv6Network) and isinstance(wider, IPv6Network):
+        return network.subnet_of(wider)
+    return False
