@@ -1,0 +1,43 @@
+"""Writes `pins.toml` anew from the mirror's signed indexes: `python3 -m parts.pin`. Standard library only."""
+
+from __future__ import annotations
+
+import sys
+
+from parts.apt import open_suite
+from parts.catalog import CHECKOUT, STORE, PartError, unpacked_parts
+
+ARCHITECTURES = ("amd64", "arm64")
+HEAD = "# Version and SHA-256 of every .deb that parts.toml names. Written by `make pins`; look at the difference.\n"
+
+
+def main() -> int:
+    STORE.mkdir(exist_ok=True)
+    wanted: dict[str, set[str]] = {}
+    for part in unpacked_parts().values():
+        wanted.setdefault(part.suite, set()).update((part.package, *part.libraries))
+    text = HEAD
+    try:
+        for suite, packages in sorted(wanted.items()):
+            for architecture in ARCHITECTURES:
+                text += f"\n[{suite}-{architecture}]\n" + _lines(suite, architecture, packages)
+    except PartError as error:
+        print(f"pins: {error}", file=sys.stderr)
+        return 1
+    (CHECKOUT / "parts" / "pins.toml").write_text(text)
+    return 0
+
+
+def _lines(suite: str, architecture: str, packages: set[str]) -> str:
+    apt = open_suite(suite, architecture=architecture)
+    lines = []
+    for package in sorted(packages):
+        if not (available := apt.available(package)):
+            raise PartError(f"{suite} has no {package} for {architecture}")
+        newest = available[0]
+        lines.append(f'"{package}" = {{ version = "{newest.version}", sha256 = "{newest.sha256}" }}\n')
+    return "".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
