@@ -1,0 +1,4 @@
+"""HQ's own trust: a private root, the TLS leaf and the answer certificate below it, and the key that seals the store.
+
+Browsers never see any of it; boxes pin the root. Certificates for browsers come from a public CA (`ca`).
+"""

@@ -1,0 +1,132 @@
+"""Devices as rows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from otscert.domain.device import Device, DeviceState
+from otscert.domain.ratchet import Ratchet
+from otscert.store.errors import Moved
+
+_COLUMNS = (
+    "id, thumbprint, model, serial, firmware, label, state, policy, contribution, source, admitted_at_s, last_seen_s,"
+    " addresses, served_sha256, unserved, token_hash, previous_hash, last_txid, fingerprint, last_resync_s"
+)
+
+
+def _device(row: tuple[Any, ...]) -> Device:
+    return Device(
+        id=row[0],
+        thumbprint=row[1],
+        model=row[2],
+        serial=row[3],
+        firmware=row[4],
+        label=row[5],
+        state=DeviceState(row[6]),
+        policy=row[7],
+        contribution=row[8],
+        source=row[9],
+        admitted_at_s=row[10],
+        last_seen_s=row[11],
+        addresses=tuple(row[12].split()),
+        served_sha256=row[13],
+        unserved=row[14],
+        ratchet=Ratchet(
+            token_hash=row[15], previous_hash=row[16], last_txid=row[17], fingerprint=row[18], last_resync_s=row[19]
+        ),
+    )
+
+
+class Devices:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def get(self, device_id: str) -> Device | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM device WHERE id = ?", (device_id,)).fetchone()
+        return _device(row) if row else None
+
+    def find(self, text: str) -> Device | None:
+        """Look a device up by id, label or serial (the operator's words)."""
+        row = self._sql(
+            f"SELECT {_COLUMNS} FROM device WHERE id = ?1"
+            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE label = ?1"
+            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE serial = ?1 LIMIT 1",
+            (text,),
+        ).fetchone()
+        return _device(row) if row else None
+
+    def page(self, *, after_id: str, limit: int) -> list[Device]:
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM device WHERE id > ? ORDER BY id LIMIT ?",
+            (after_id, limit),
+        )
+        return [_device(row) for row in rows]
+
+    def names(self) -> Iterator[tuple[str, str, str]]:
+        """Label, model and addresses of every device, for the zone at start-up."""
+        return iter(self._sql("SELECT label, model, addresses FROM device"))
+
+    def add(self, device: Device) -> None:
+        ratchet = device.ratchet
+        self._sql(
+            f"INSERT INTO device ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                device.id,
+                device.thumbprint,
+                device.model,
+                device.serial,
+                device.firmware,
+                device.label,
+                device.state,
+                device.policy,
+                device.contribution,
+                device.source,
+                device.admitted_at_s,
+                device.last_seen_s,
+                " ".join(device.addresses),
+                device.served_sha256,
+                device.unserved,
+                ratchet.token_hash,
+                ratchet.previous_hash,
+                ratchet.last_txid,
+                ratchet.fingerprint,
+                ratchet.last_resync_s,
+            ),
+        )
+
+    def save(self, device: Device, *, seen_token_hash: bytes) -> None:
+        """Write what a call changed, if nobody else advanced the ratchet since; else raise `Moved`."""
+        ratchet = device.ratchet
+        changed = self._sql(
+            "UPDATE device SET firmware = ?, state = ?, contribution = ?, source = ?, last_seen_s = ?, addresses = ?,"
+            " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?"
+            " WHERE id = ? AND token_hash = ?",
+            (
+                device.firmware,
+                device.state,
+                device.contribution,
+                device.source,
+                device.last_seen_s,
+                " ".join(device.addresses),
+                device.served_sha256,
+                device.unserved,
+                ratchet.token_hash,
+                ratchet.previous_hash,
+                ratchet.last_txid,
+                ratchet.last_resync_s,
+                device.id,
+                seen_token_hash,
+            ),
+        ).rowcount
+        if changed != 1:
+            raise Moved(f"device {device.id} was changed by another call at the same time")
+
+    def checkin_answer(self, device_id: str) -> bytes | None:
+        """The sealed payload of the last check-in's answer."""
+        row = self._sql("SELECT checkin_answer FROM device WHERE id = ?", (device_id,)).fetchone()
+        return row[0] if row else None
+
+    def remember_checkin(self, device_id: str, sealed_answer: bytes) -> None:
+        self._sql("UPDATE device SET checkin_answer = ? WHERE id = ?", (sealed_answer, device_id))

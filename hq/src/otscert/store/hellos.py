@@ -1,0 +1,90 @@
+"""Open transactions: one row per hello, until it expires."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from otscert.store.errors import AlreadyThere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HelloRow:
+    txid: str
+    thumbprint: str
+    model: str
+    serial: str | None
+    firmware: str
+    fingerprint: str
+    source: str
+    canary: str
+    label: str
+    expected_point: bytes
+    address: str
+    device_id: str | None
+    expires_at_s: int
+    csr_sha256: bytes | None
+    identity: str | None
+
+
+_COLUMNS = (
+    "txid, thumbprint, model, serial, firmware, fingerprint, source, canary, label, expected_point, address,"
+    " device_id, expires_at_s, csr_sha256, identity"
+)
+
+
+class Hellos:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def add(self, row: HelloRow, *, d0_sha256: bytes, now_s: int) -> None:
+        """Store a hello; raise `AlreadyThere` when its D0 was ever seen before."""
+        try:
+            self._sql("INSERT INTO seen_d0 (sha256, seen_at_s) VALUES (?, ?)", (d0_sha256, now_s))
+        except sqlite3.IntegrityError as error:
+            raise AlreadyThere("seen_d0") from error
+        self._sql(
+            f"INSERT INTO hello ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.txid,
+                row.thumbprint,
+                row.model,
+                row.serial,
+                row.firmware,
+                row.fingerprint,
+                row.source,
+                row.canary,
+                row.label,
+                row.expected_point,
+                row.address,
+                row.device_id,
+                row.expires_at_s,
+                row.csr_sha256,
+                row.identity,
+            ),
+        )
+
+    def get(self, txid: str) -> HelloRow | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM hello WHERE txid = ?", (txid,)).fetchone()
+        return HelloRow(**dict(zip(HelloRow.__slots__, row, strict=True))) if row else None
+
+    def enrolled(self, txid: str, *, csr_sha256: bytes, identity: str) -> None:
+        """Bind the transaction to its first valid CSR and identity key."""
+        self._sql("UPDATE hello SET csr_sha256 = ?, identity = ? WHERE txid = ?", (csr_sha256, identity, txid))
+
+    def replace_open(self, thumbprint: str) -> None:
+        """End the key's earlier transactions that never enrolled, and free the names they reserved."""
+        self._sql(
+            "DELETE FROM name WHERE device_id IS NULL AND txid IN"
+            " (SELECT txid FROM hello WHERE thumbprint = ? AND csr_sha256 IS NULL)",
+            (thumbprint,),
+        )
+        self._sql("DELETE FROM hello WHERE thumbprint = ? AND csr_sha256 IS NULL", (thumbprint,))
+
+    def sweep(self, *, now_s: int) -> int:
+        """End what has expired and free the names it reserved; returns how many."""
+        self._sql(
+            "DELETE FROM name WHERE device_id IS NULL AND txid IN (SELECT txid FROM hello WHERE expires_at_s < ?)",
+            (now_s,),
+        )
+        return self._sql("DELETE FROM hello WHERE expires_at_s < ?", (now_s,)).rowcount

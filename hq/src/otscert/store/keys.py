@@ -1,0 +1,106 @@
+"""Device keys with their `seq`, and the index of every key ever verified."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from otscert.store.errors import AlreadyThere
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceKey:
+    thumbprint: str
+    alg: str
+    raw: bytes
+    device_id: str | None
+    last_seq: int
+    last_digest: bytes
+    last_answer: bytes | None
+    """Sealed; opened by whoever answers."""
+
+
+class DeviceKeys:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def get(self, thumbprint: str) -> DeviceKey | None:
+        row = self._sql(
+            "SELECT thumbprint, alg, raw, device_id, last_seq, last_digest, last_answer"
+            " FROM device_key WHERE thumbprint = ?",
+            (thumbprint,),
+        ).fetchone()
+        if row is None:
+            return None
+        return DeviceKey(
+            thumbprint=row[0],
+            alg=row[1],
+            raw=row[2],
+            device_id=row[3],
+            last_seq=row[4],
+            last_digest=row[5],
+            last_answer=row[6],
+        )
+
+    def record(
+        self, thumbprint: str, *, alg: str, raw: bytes, seq: int, digest: bytes, answer: bytes | None, now_s: int
+    ) -> None:
+        """Store the key on first sight, and the message that was just accepted with its sealed answer."""
+        self._sql(
+            "INSERT INTO device_key (thumbprint, alg, raw, last_seq, last_digest, last_answer, created_at_s)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (thumbprint) DO UPDATE SET"
+            " last_seq = excluded.last_seq, last_digest = excluded.last_digest, last_answer = excluded.last_answer",
+            (thumbprint, alg, raw, seq, digest, answer, now_s),
+        )
+
+    def bind(self, thumbprint: str, device_id: str) -> None:
+        self._sql("UPDATE device_key SET device_id = ? WHERE thumbprint = ?", (device_id, thumbprint))
+
+    def forget_answer(self, thumbprint: str) -> None:
+        """Erase the stored answer, and with it HQ's contribution r."""
+        self._sql("UPDATE device_key SET last_answer = NULL WHERE thumbprint = ?", (thumbprint,))
+
+    def sweep(self, *, created_before_s: int) -> int:
+        """Forget keys that never became a device; returns how many."""
+        return self._sql(
+            "DELETE FROM device_key WHERE device_id IS NULL AND created_at_s < ?"
+            " AND NOT EXISTS (SELECT 1 FROM hello WHERE hello.thumbprint = device_key.thumbprint)",
+            (created_before_s,),
+        ).rowcount
+
+
+class VerifiedKeys:
+    """Unique over SHA-256(SPKI) and over the x coordinate (d and n-d share it), across every device for ever."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def add(
+        self,
+        *,
+        spki_sha256: bytes,
+        x_coordinate: bytes,
+        device_id: str,
+        kind: str,
+        contribution: str,
+        source: str,
+        now_s: int,
+    ) -> None:
+        """Enter a key whose possession and contribution were verified; raise `AlreadyThere` for a duplicate."""
+        try:
+            self._sql(
+                "INSERT INTO verified_key"
+                " (spki_sha256, x_coordinate, device_id, kind, contribution, source, seen_at_s)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (spki_sha256, x_coordinate, device_id, kind, contribution, source, now_s),
+            )
+        except sqlite3.IntegrityError as error:
+            raise AlreadyThere("verified_key") from error
+
+    def holder(self, *, spki_sha256: bytes, x_coordinate: bytes) -> str | None:
+        """The id of the device that showed this key first, or None."""
+        row = self._sql(
+            "SELECT device_id FROM verified_key WHERE spki_sha256 = ? OR x_coordinate = ?",
+            (spki_sha256, x_coordinate),
+        ).fetchone()
+        return row[0] if row else None

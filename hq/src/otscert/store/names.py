@@ -1,0 +1,22 @@
+"""Names given and reserved."""
+
+from __future__ import annotations
+
+import sqlite3
+
+
+class Names:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def reserve(self, label: str, *, txid: str) -> bool:
+        """Reserve a fresh label for a transaction; False when the label was ever given or is reserved."""
+        row = self._sql(
+            "INSERT INTO name (label, txid) VALUES (?, ?) ON CONFLICT (label) DO NOTHING RETURNING label",
+            (label, txid),
+        ).fetchone()
+        return row is not None
+
+    def give(self, label: str, *, device_id: str) -> None:
+        """Make a reservation permanent."""
+        self._sql("UPDATE name SET txid = NULL, device_id = ? WHERE label = ?", (device_id, label))

@@ -1,0 +1,123 @@
+"""Orders as rows; the due-date index is the queue."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from otscert.domain.order import Order, OrderEvent, OrderState, move
+from otscert.store.errors import Moved
+
+_COLUMNS = (
+    "id, device_id, txid, label, names, csr_der, state, issuer, profile, attempt, url, reason, created_at_s, next_at_s,"
+    " certificate_sha256"
+)
+
+
+def _order(row: tuple[Any, ...]) -> Order:
+    return Order(
+        id=row[0],
+        device_id=row[1],
+        txid=row[2],
+        label=row[3],
+        names=tuple(row[4].split()),
+        csr_der=row[5],
+        state=OrderState(row[6]),
+        issuer=row[7],
+        profile=row[8],
+        attempt=row[9],
+        url=row[10],
+        reason=row[11],
+        created_at_s=row[12],
+        next_at_s=row[13],
+        certificate_sha256=row[14],
+    )
+
+
+class Orders:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def get(self, order_id: str) -> Order | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM cert_order WHERE id = ?", (order_id,)).fetchone()
+        return _order(row) if row else None
+
+    def by_txid(self, txid: str) -> Order | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM cert_order WHERE txid = ?", (txid,)).fetchone()
+        return _order(row) if row else None
+
+    def of_device(self, device_id: str, *, limit: int) -> list[Order]:
+        """The device's orders, newest first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM cert_order WHERE device_id = ? ORDER BY created_at_s DESC, id LIMIT ?",
+            (device_id, limit),
+        )
+        return [_order(row) for row in rows]
+
+    def page(self, *, after_id: str, limit: int) -> list[Order]:
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM cert_order WHERE id > ? ORDER BY id LIMIT ?",
+            (after_id, limit),
+        )
+        return [_order(row) for row in rows]
+
+    def due(self, *, now_s: int, limit: int) -> list[Order]:
+        """Unfinished orders whose time has come, the longest waiting first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM cert_order"
+            " WHERE state NOT IN ('issued', 'failed') AND next_at_s <= ? ORDER BY next_at_s LIMIT ?",
+            (now_s, limit),
+        )
+        return [_order(row) for row in rows]
+
+    def next_due_s(self) -> int | None:
+        row = self._sql("SELECT min(next_at_s) FROM cert_order WHERE state NOT IN ('issued', 'failed')").fetchone()
+        return row[0] if row else None
+
+    def url_known(self, url: str) -> bool:
+        return self._sql("SELECT 1 FROM cert_order WHERE url = ?", (url,)).fetchone() is not None
+
+    def add(self, order: Order) -> None:
+        self._sql(
+            f"INSERT INTO cert_order ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                order.id,
+                order.device_id,
+                order.txid,
+                order.label,
+                " ".join(order.names),
+                order.csr_der,
+                order.state,
+                order.issuer,
+                order.profile,
+                order.attempt,
+                order.url,
+                order.reason,
+                order.created_at_s,
+                order.next_at_s,
+                order.certificate_sha256,
+            ),
+        )
+
+    def advance(self, seen: Order, event: OrderEvent, **changes: Any) -> Order:
+        """Move an order by the table and change columns; raise `Moved` when it is not in the state that was read."""
+        state = move(seen.state, event)
+        columns = {"state": state, **changes}
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        changed = self._sql(
+            f"UPDATE cert_order SET {assignments} WHERE id = ? AND state = ?",
+            (*columns.values(), seen.id, seen.state),
+        ).rowcount
+        if changed != 1:
+            raise Moved(f"order {seen.id} is no longer {seen.state}")
+        order = self.get(seen.id)
+        if order is None:
+            raise Moved(f"order {seen.id} is gone")
+        return order
+
+    def postpone(self, seen: Order, *, next_at_s: int, reason: str) -> None:
+        """Keep the state, say why it waits and until when."""
+        self._sql(
+            "UPDATE cert_order SET next_at_s = ?, reason = ? WHERE id = ? AND state = ?",
+            (next_at_s, reason, seen.id, seen.state),
+        )

@@ -1,0 +1,68 @@
+"""One transaction, seen as its aggregates: `transaction.devices`, `transaction.orders` and so on."""
+
+from __future__ import annotations
+
+import sqlite3
+from functools import cached_property
+
+from otscert.store.accounts import Accounts
+from otscert.store.certificates import Certificates
+from otscert.store.challenges import Challenges
+from otscert.store.devices import Devices
+from otscert.store.events import Events
+from otscert.store.hellos import Hellos
+from otscert.store.keys import DeviceKeys, VerifiedKeys
+from otscert.store.names import Names
+from otscert.store.orders import Orders
+from otscert.store.quotas import Quotas
+
+
+class Transaction:
+    """Valid only inside the function it was handed to."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self._connection)
+
+    @cached_property
+    def certificates(self) -> Certificates:
+        return Certificates(self._connection)
+
+    @cached_property
+    def challenges(self) -> Challenges:
+        return Challenges(self._connection)
+
+    @cached_property
+    def devices(self) -> Devices:
+        return Devices(self._connection)
+
+    @cached_property
+    def events(self) -> Events:
+        return Events(self._connection)
+
+    @cached_property
+    def hellos(self) -> Hellos:
+        return Hellos(self._connection)
+
+    @cached_property
+    def keys(self) -> DeviceKeys:
+        return DeviceKeys(self._connection)
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self._connection)
+
+    @cached_property
+    def orders(self) -> Orders:
+        return Orders(self._connection)
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        return Quotas(self._connection)
+
+    @cached_property
+    def verified_keys(self) -> VerifiedKeys:
+        return VerifiedKeys(self._connection)
