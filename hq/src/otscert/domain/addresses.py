@@ -55,6 +55,14 @@ class AddressError(ValueError):
     """A text is not an address, or a network may not be allowed by any policy."""
 
 
+def _is_within(network: IPNetwork, wider: IPNetwork) -> bool:
+    if isinstance(network, IPv4Network) and isinstance(wider, IPv4Network):
+        return network.subnet_of(wider)
+    if isinstance(network, IPv6Network) and isinstance(wider, IPv6Network):
+        return network.subnet_of(wider)
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """Whether an address may be published, with the reason as a sentence."""
@@ -134,11 +142,3 @@ def _refusal(address: IPAddress) -> str | None:
 def _is_eui64(address: IPv6Address) -> bool:
     # RFC 4291 appendix A: the two octets 0xFF and 0xFE stand in the middle of the 64-bit interface identifier.
     return address.packed[11:13] == b"\xff\xfe"
-
-
-def _is_within(network: IPNetwork, wider: IPNetwork) -> bool:
-    if isinstance(network, IPv4Network) and isinstance(wider, IPv4Network):
-        return network.subnet_of(wider)
-    if isinstance(network, IPv6Network) and isinstance(wider, IPv6Network):
-        return network.subnet_of(wider)
-    return False

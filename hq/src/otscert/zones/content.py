@@ -1,0 +1,210 @@
+"""What the zone holds, and what stands at a name: fixed nodes, boxes, challenges, computed names.
+
+Knows names relative to the origin and record sets. Does not know messages, the cache or the serial.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
+from otscert.zones import wire
+from otscert.zones.computed import ComputedNames
+from otscert.zones.errors import LabelError, RecordError
+from otscert.zones.records import (
+    Node,
+    Rrset,
+    address_node,
+    address_rdatas,
+    caa_rrset,
+    fixed_nodes,
+    minimal_any,
+    name_server_glue,
+    rrset,
+    txt_rdata,
+)
+from otscert.zones.settings import ZoneSettings
+
+# What a resolver reads before the first challenge exists. Without it NODATA would be cached for the SOA's minimum.
+PLACEHOLDER = "no challenge is waiting"
+
+CHALLENGE = b"\x0f_acme-challenge"
+# RFC 5890 2.3.1: letters, digits, hyphens; "--" in the third and fourth place means something else (R-LDH).
+_LABEL = re.compile(r"(?!..--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_MOST_CHALLENGES = 100
+
+NO_RECORDS = Rrset(0, b"")
+
+
+class Found(NamedTuple):
+    """What stands at a name for a type: the code, the records, and records that help to use them."""
+
+    rcode: int
+    answer: Rrset
+    additional: Rrset
+
+
+_NODATA = Found(wire.NOERROR, NO_RECORDS, NO_RECORDS)
+_NXDOMAIN = Found(wire.NXDOMAIN, NO_RECORDS, NO_RECORDS)
+
+
+class Box(NamedTuple):
+    """A box's part of the zone: packed addresses by family, and the names computed below it."""
+
+    v4: bytes
+    v6: bytes
+    computed: ComputedNames
+
+
+BoxEntry = tuple[str, Sequence[IPAddress], AddressPolicy]
+
+
+class ZoneContent:
+    """The nodes of one zone; a box's key is its label with the length octet in front."""
+
+    def __init__(self, settings: ZoneSettings) -> None:
+        self._settings = settings
+        self._fixed = fixed_nodes(settings)
+        self._taken = frozenset(name for name in self._fixed if name and len(name) == name[0] + 1)
+        self._glue = name_server_glue(settings)
+        self._any = minimal_any()
+        self._placeholder = rrset(wire.TXT, settings.ttls.challenge_s, [txt_rdata(PLACEHOLDER)])
+        self._boxes: dict[bytes, Box] = {}
+        self._txt: dict[bytes, dict[str, bytes]] = {}
+        self._computed: dict[AddressPolicy, ComputedNames] = {}
+
+    def key(self, label: str) -> bytes:
+        """The key of a label that can be a box's.
+
+        Raises:
+            LabelError: with the reason.
+        """
+        lowered = label.lower()
+        if not _LABEL.fullmatch(lowered):
+            raise LabelError(f"{label[:80]!r} is not a host name's label of letters, digits and hyphens")
+        key = b"%c%b" % (len(lowered), lowered.encode("ascii"))
+        if key in self._taken:
+            raise LabelError(f"{label!r} is a name of the zone itself, a box cannot have it")
+        return key
+
+    def box(self, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Box, tuple[Verdict, ...]]:
+        """Pack what the policy allows; the verdicts on the rest come back beside it."""
+        verdicts = [policy.judge(address) for address in addresses]
+        allowed = (address for address, verdict in zip(addresses, verdicts, strict=True) if verdict.allowed)
+        computed = self._computed.get(policy)
+        if computed is None:
+            computed = self._computed[policy] = ComputedNames(policy)
+        return Box(*address_rdatas(allowed), computed), tuple(verdict for verdict in verdicts if not verdict.allowed)
+
+    def exchange_box(self, key: bytes, box: Box | None) -> Box | None:
+        """Put a box in the place of the one that is returned; None: no box."""
+        before = self._boxes.pop(key, None)
+        if box is not None:
+            self._boxes[key] = box
+        return before
+
+    def put_txt(self, key: bytes, value: str) -> bool:
+        """Add a challenge; False when it stands there already.
+
+        Raises:
+            RecordError: the value does not fit, or there are too many.
+        """
+        rdata = txt_rdata(value)
+        values = self._txt.get(key, {})
+        if value in values:
+            return False
+        if len(values) >= _MOST_CHALLENGES:
+            raise RecordError(f"one label has {_MOST_CHALLENGES} challenges already; drop those that are done")
+        values[value] = rdata
+        self._txt[key] = values
+        return True
+
+    def drop_txt(self, key: bytes, value: str) -> bool:
+        """Take a challenge away; False when it is not there."""
+        values = self._txt.get(key, {})
+        if values.pop(value, None) is None:
+            return False
+        if not values:
+            del self._txt[key]
+        return True
+
+    def set_caa(self, values: Sequence[str]) -> bool:
+        """Replace the CAA records at the top; False when they are the same.
+
+        Raises:
+            RecordError: a value does not fit; nothing changed.
+        """
+        caa = caa_rrset(self._settings, values)
+        top = self._fixed[b""]
+        if top.get(wire.CAA, NO_RECORDS) == caa:
+            return False
+        others = {rtype: records for rtype, records in top.items() if rtype != wire.CAA}
+        self._fixed[b""] = others | ({wire.CAA: caa} if values else {})
+        return True
+
+    def load(self, boxes: Iterable[BoxEntry], txt: Iterable[tuple[str, str]]) -> tuple[Verdict, ...]:
+        """Replace all boxes and challenges; the verdicts of addresses left out are returned.
+
+        Raises:
+            LabelError: a label cannot be a box's; nothing changed.
+            RecordError: a value does not fit; nothing changed.
+        """
+        new_boxes: dict[bytes, Box] = {}
+        new_txt: dict[bytes, dict[str, bytes]] = {}
+        all_refused: list[Verdict] = []
+        for label, addresses, policy in boxes:
+            box, refused = self.box(addresses, policy)
+            new_boxes[self.key(label)] = box
+            all_refused += refused
+        for label, value in txt:
+            new_txt.setdefault(self.key(label), {})[value] = txt_rdata(value)
+        self._boxes = new_boxes
+        self._txt = new_txt
+        return tuple(all_refused)
+
+    def find(self, question: wire.Question, origin_start: int) -> Found:
+        """What stands at the question's name, whose origin starts at that offset; the SOA is the zone's to add."""
+        fixed = self._fixed.get(question.name[:origin_start])
+        if fixed is not None:
+            glue = self._glue if not origin_start and question.qtype == wire.NS else NO_RECORDS
+            return self._in(fixed, question.qtype, glue)
+        starts = question.label_starts
+        depth = starts.index(origin_start)
+        key = question.name[starts[depth - 1] : origin_start]
+        if depth == 1:
+            return self._at_label(key, question.qtype)
+        if depth == 2:
+            return self._below(key, question.name[: starts[1]], question.qtype)
+        return _NXDOMAIN
+
+    def _at_label(self, key: bytes, qtype: int) -> Found:
+        box = self._boxes.get(key)
+        if box is None:
+            # RFC 8020 2: a label with a challenge below it exists, though it has no records itself.
+            return _NODATA if key in self._txt else _NXDOMAIN
+        return self._in(address_node(box.v4, box.v6, self._settings.ttls.address_s), qtype)
+
+    def _below(self, key: bytes, first: bytes, qtype: int) -> Found:
+        box = self._boxes.get(key)
+        if first == CHALLENGE:
+            return self._challenge(key, qtype, active=box is not None)
+        packed = box.computed.packed(first[1:]) if box is not None else None
+        if packed is None:
+            return _NXDOMAIN
+        v4, v6 = (packed, b"") if len(packed) == 4 else (b"", packed)
+        return self._in(address_node(v4, v6, self._settings.ttls.computed_s), qtype)
+
+    def _challenge(self, key: bytes, qtype: int, *, active: bool) -> Found:
+        values = self._txt.get(key)
+        if values:
+            challenges = rrset(wire.TXT, self._settings.ttls.challenge_s, list(values.values()))
+            return self._in({wire.TXT: challenges}, qtype)
+        return self._in({wire.TXT: self._placeholder}, qtype) if active else _NXDOMAIN
+
+    def _in(self, node: Node, qtype: int, glue: Rrset = NO_RECORDS) -> Found:
+        if qtype == wire.ANY and node:
+            return Found(wire.NOERROR, self._any, NO_RECORDS)
+        records = node.get(qtype)
+        return _NODATA if records is None else Found(wire.NOERROR, records, glue)

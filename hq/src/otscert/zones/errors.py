@@ -1,0 +1,31 @@
+"""What can go wrong with a zone, one class per thing that a caller can do differently."""
+
+from __future__ import annotations
+
+
+class ZoneError(Exception):
+    """The base of all errors of this package."""
+
+
+class SettingsError(ZoneError):
+    """The zone's settings contradict each other or the DNS's limits; nothing was started."""
+
+
+class LabelError(ZoneError):
+    """A label cannot be a box's: not letters, digits and hyphens, too long, or taken by the zone itself."""
+
+
+class RecordError(ZoneError):
+    """A record's value does not fit into the DNS; the zone is as it was."""
+
+
+class MalformedMessageError(ZoneError):
+    """A message cannot be read as RFC 1035 section 4 wants it; the answer is FORMERR."""
+
+
+class ListenError(ZoneError):
+    """The server cannot listen on an address; nothing is left open."""
+
+
+class CheckError(ZoneError):
+    """A name server gave no usable answer to the check, with the reason."""

@@ -1,0 +1,186 @@
+"""The records that settings fix: what stands at the zone's top, its name servers' addresses and its SOA.
+
+Builds octets once, when settings or CAA change. Does not know boxes or questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+import dns.name
+
+from otscert.domain.addresses import IPAddress
+from otscert.zones import wire
+from otscert.zones.errors import RecordError
+from otscert.zones.settings import ZoneSettings, absolute_name, name_octets
+
+_LONGEST_STRING_BYTES = 255
+_LONGEST_TXT_BYTES = 4096
+
+# RFC 8482 4.2: "The CPU field of the HINFO RDATA SHOULD be set to "RFC8482". The OS field SHOULD be set to the null
+# string".
+_HINFO_RDATA = b"\x07RFC8482\x00"
+_HINFO_TTL_S = 3600
+
+# RFC 7505 3: a null MX has preference 0 and the root as its exchange.
+_NULL_MX_RDATA = b"\x00\x00\x00"
+_NO_MAIL = "v=spf1 -all"
+
+
+class Rrset(NamedTuple):
+    """Records of one type, written one after the other, with the question's name as their owner."""
+
+    number: int
+    octets: bytes
+
+
+Node = Mapping[int, Rrset]
+
+
+def rrset(rtype: int, ttl_s: int, rdatas: Sequence[bytes]) -> Rrset:
+    """Write all records of one type at the question's name."""
+    return Rrset(len(rdatas), b"".join(wire.record(rtype, ttl_s, rdata) for rdata in rdatas))
+
+
+def minimal_any() -> Rrset:
+    """Write the one record that answers ANY (RFC 8482)."""
+    return rrset(wire.HINFO, _HINFO_TTL_S, [_HINFO_RDATA])
+
+
+def txt_rdata(value: str) -> bytes:
+    """Write a TXT value as strings of up to 255 octets, which readers join.
+
+    Raises:
+        RecordError: the value is not ASCII, or longer than any challenge.
+    """
+    if not value.isascii() or len(value) > _LONGEST_TXT_BYTES:
+        raise RecordError(f"a TXT value must be ASCII of at most {_LONGEST_TXT_BYTES} octets")
+    octets = value.encode("ascii")
+    strings = [octets[at : at + _LONGEST_STRING_BYTES] for at in range(0, len(octets), _LONGEST_STRING_BYTES)]
+    return b"".join(len(string).to_bytes(1) + string for string in strings or [b""])
+
+
+def caa_rdata(value: str) -> bytes:
+    """Write a CAA record: flags 0, tag `issue` (RFC 8659 4.1).
+
+    Raises:
+        RecordError: the value is empty, too long or not printable ASCII.
+    """
+    if not value or not value.isascii() or not value.isprintable() or len(value) > 1024:
+        raise RecordError(f"a CAA value must be printable ASCII of 1 to 1024 octets: {value[:80]!r}")
+    return b"\x00\x05issue" + value.encode("ascii")
+
+
+def caa_rrset(settings: ZoneSettings, values: Sequence[str]) -> Rrset:
+    """Write the zone's CAA records.
+
+    Raises:
+        RecordError: a value does not fit; nothing is written.
+    """
+    return rrset(wire.CAA, settings.ttls.apex_s, [caa_rdata(value) for value in values])
+
+
+def address_rdatas(addresses: Iterable[IPAddress]) -> tuple[bytes, bytes]:
+    """Pack addresses by family: all IPv4 octets in one string, all IPv6 octets in the other, without repetition."""
+    unique = dict.fromkeys(addresses)
+    return (
+        b"".join(address.packed for address in unique if isinstance(address, IPv4Address)),
+        b"".join(address.packed for address in unique if not isinstance(address, IPv4Address)),
+    )
+
+
+def address_node(v4: bytes, v6: bytes, ttl_s: int) -> dict[int, Rrset]:
+    """Write A and AAAA records from packed addresses; a family without addresses has no entry."""
+    node = {}
+    if v4:
+        node[wire.A] = rrset(wire.A, ttl_s, [v4[at : at + 4] for at in range(0, len(v4), 4)])
+    if v6:
+        node[wire.AAAA] = rrset(wire.AAAA, ttl_s, [v6[at : at + 16] for at in range(0, len(v6), 16)])
+    return node
+
+
+def fixed_nodes(settings: ZoneSettings) -> dict[bytes, dict[int, Rrset]]:
+    """Write every node that settings fix, by its name relative to the origin (`b""` is the top).
+
+    Names between them and the top are there too, without records: RFC 8020 2, a name with something below it exists.
+    """
+    origin = absolute_name(settings.origin, setting="origin")
+    nodes: dict[bytes, dict[int, Rrset]] = {b"": _top(settings)}
+    for host, addresses in settings.server_addresses.items():
+        relative = absolute_name(host, setting="server_addresses").relativize(origin)
+        v4, v6 = address_rdatas(addresses)
+        nodes.setdefault(name_octets(relative), {}).update(address_node(v4, v6, settings.ttls.name_server_s))
+        for depth in range(1, len(relative)):
+            nodes.setdefault(name_octets(dns.name.Name(relative.labels[depth:])), {})
+    if settings.public_suffix:
+        rdatas = [txt_rdata(value) for value in settings.public_suffix]
+        nodes.setdefault(b"\x04_psl", {})[wire.TXT] = rrset(wire.TXT, settings.ttls.apex_s, rdatas)
+    return nodes
+
+
+def name_server_glue(settings: ZoneSettings) -> Rrset:
+    """Write the addresses of the name servers inside the zone, for the additional section of an NS answer."""
+    addresses = {absolute_name(host, setting="server_addresses"): at for host, at in settings.server_addresses.items()}
+    octets = []
+    for host in settings.name_servers:
+        name = absolute_name(host, setting="name_servers")
+        owner = name_octets(name)
+        for address in addresses.get(name, ()):
+            rtype = wire.A if isinstance(address, IPv4Address) else wire.AAAA
+            octets.append(wire.record(rtype, settings.ttls.name_server_s, address.packed, owner))
+    return Rrset(len(octets), b"".join(octets))
+
+
+class SoaRecords(dict[int, bytes]):
+    """The SOA of one serial, ready for every place in a message where the origin can stand.
+
+    The key is the origin's offset in the message: owner, MNAME and RNAME point there, which saves up to 60 octets in
+    every NODATA and NXDOMAIN. Filled as offsets are asked for; there are at most 255.
+    """
+
+    def __init__(self, settings: ZoneSettings, *, serial: int, ttl_s: int) -> None:
+        super().__init__()
+        origin = absolute_name(settings.origin, setting="origin")
+        self._names = [
+            _split(absolute_name(settings.name_servers[0], setting="name_servers"), origin),
+            _split(absolute_name(settings.contact, setting="contact"), origin),
+        ]
+        timers = settings.timers
+        numbers = (serial, timers.refresh_s, timers.retry_s, timers.expire_s, settings.ttls.soa_minimum_s)
+        self._numbers = b"".join(number.to_bytes(4) for number in numbers)
+        self._ttl_s = ttl_s
+
+    def __missing__(self, origin_offset: int) -> bytes:
+        pointer = (0xC000 | origin_offset).to_bytes(2)
+        names = b"".join(octets + (pointer if inside else b"") for octets, inside in self._names)
+        soa = self[origin_offset] = wire.record(wire.SOA, self._ttl_s, names + self._numbers, pointer)
+        return soa
+
+    def renumbered(self, serial: int) -> SoaRecords:
+        """The same SOA with another serial."""
+        copy = SoaRecords.__new__(SoaRecords)
+        copy._names = self._names  # noqa: SLF001 - of its own class
+        copy._numbers = serial.to_bytes(4) + self._numbers[4:]  # noqa: SLF001 - of its own class
+        copy._ttl_s = self._ttl_s  # noqa: SLF001 - of its own class
+        return copy
+
+
+def _top(settings: ZoneSettings) -> dict[int, Rrset]:
+    ttls = settings.ttls
+    servers = [name_octets(absolute_name(host, setting="name_servers")) for host in settings.name_servers]
+    top = {
+        wire.NS: rrset(wire.NS, ttls.name_server_s, servers),
+        wire.MX: rrset(wire.MX, ttls.apex_s, [_NULL_MX_RDATA]),
+        wire.TXT: rrset(wire.TXT, ttls.apex_s, [txt_rdata(_NO_MAIL)]),
+    }
+    if settings.caa:
+        top[wire.CAA] = caa_rrset(settings, settings.caa)
+    return top
+
+
+def _split(name: dns.name.Name, origin: dns.name.Name) -> tuple[bytes, bool]:
+    if name.is_subdomain(origin):
+        return name_octets(name.relativize(origin)), True
+    return name_octets(name), False

@@ -1,0 +1,201 @@
+"""DNS messages by hand: the numbers of RFC 1035 and 6891, reading a question, writing records.
+
+Knows octets. Does not know the zone, and never follows a compression pointer: a question has nothing to point back to.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from otscert.zones.errors import MalformedMessageError
+
+HEADER_BYTES = 12
+UDP_LIMIT_BYTES = 512
+EDNS_UDP_BYTES = 1232
+TCP_LIMIT_BYTES = 65_535
+
+NOERROR = 0
+FORMERR = 1
+NXDOMAIN = 3
+NOTIMP = 4
+REFUSED = 5
+BADVERS = 16
+
+A = 1
+NS = 2
+SOA = 6
+HINFO = 13
+MX = 15
+TXT = 16
+AAAA = 28
+OPT = 41
+HTTPS = 65
+IXFR = 251
+AXFR = 252
+ANY = 255
+CAA = 257
+
+CLASS_IN = 1
+
+QR_BIT = 0x80
+OPCODE_MASK = 0x78
+AA_BIT = 0x04
+TC_BIT = 0x02
+RD_BIT = 0x01
+
+# RFC 1035 4.1.4: two set bits and the offset of the question's name, which always stands behind the header.
+QUESTION_NAME = b"\xc0\x0c"
+
+_LONGEST_NAME_BYTES = 255
+_LONGEST_LABEL_BYTES = 63
+_POINTER = 0xC0
+_DNSSEC_OK = 0x8000
+
+
+class Question(NamedTuple):
+    """The one question of a message: the name lower-cased, where its labels start, and the offset behind it."""
+
+    name: bytes
+    label_starts: list[int]
+    qtype: int
+    qclass: int
+    end: int
+
+
+class Edns(NamedTuple):
+    """What the sender's OPT record says (RFC 6891 6.1)."""
+
+    version: int
+    udp_bytes: int
+    dnssec_ok: bool
+
+
+def parse_question(message: bytes) -> Question:
+    """Read the question of a message that is at least a header long.
+
+    Raises:
+        MalformedMessageError: not one question, a truncated or overlong name, a compression pointer.
+    """
+    # RFC 9619: "A DNS message with OPCODE = 0 and QDCOUNT > 1 MUST be treated as an incorrectly formatted message".
+    if message[4:6] != b"\x00\x01":
+        raise MalformedMessageError("the message does not hold exactly one question")
+    starts: list[int] = []
+    size = len(message)
+    position = HEADER_BYTES
+    while True:
+        if position >= size or position - HEADER_BYTES >= _LONGEST_NAME_BYTES:
+            raise MalformedMessageError("the question's name does not end")
+        length = message[position]
+        if not length:
+            break
+        if length > _LONGEST_LABEL_BYTES:
+            raise MalformedMessageError("the question's name holds a compression pointer or an unknown label type")
+        starts.append(position - HEADER_BYTES)
+        position += length + 1
+    end = position + 5
+    if end > size:
+        raise MalformedMessageError("the question ends before its class")
+    return Question(
+        message[HEADER_BYTES : position + 1].lower(),
+        starts,
+        message[position + 1] << 8 | message[position + 2],
+        message[position + 3] << 8 | message[position + 4],
+        end,
+    )
+
+
+def parse_edns(message: bytes, question: Question) -> Edns | None:
+    """Read the OPT record behind the question, None when there is none.
+
+    Octets behind the last record are ignored, as BIND and NSD do: they change nothing that is answered.
+
+    Raises:
+        MalformedMessageError: records where a query has none, a truncated record, or more than one OPT.
+    """
+    counts = message[6:HEADER_BYTES]
+    if counts == b"\x00\x00\x00\x00\x00\x00":
+        return None
+    answers, authorities, additionals = (int.from_bytes(counts[at : at + 2]) for at in (0, 2, 4))
+    # Only IXFR has a record in its authority section (RFC 1995 3); OPT and TSIG are all that a query can add. The bound
+    # also keeps a 64 kB message of tiny records from costing more than three steps.
+    if answers or authorities > (question.qtype == IXFR) or additionals > 2:
+        raise MalformedMessageError("a query holds records that only an answer can have")
+    position = question.end
+    edns = None
+    for index in range(authorities + additionals):
+        start = position
+        position = _record_end(message, start)
+        if not _is_opt(message, start):
+            continue
+        # RFC 6891 6.1.1: "If a query message with more than one OPT RR is received, a FORMERR MUST be returned."
+        if edns is not None or index < authorities:
+            raise MalformedMessageError("the message holds more than one OPT record, or one outside its section")
+        edns = _edns(message, start, position)
+    return edns
+
+
+def record(rtype: int, ttl_s: int, rdata: bytes, owner: bytes = QUESTION_NAME) -> bytes:
+    """Write one record of class IN; its owner is the question's name unless another is given."""
+    return b"%b%b\x00\x01%b%b%b" % (
+        owner,
+        rtype.to_bytes(2),
+        ttl_s.to_bytes(4),
+        len(rdata).to_bytes(2),
+        rdata,
+    )
+
+
+def opt_record(*, extended_rcode: int, dnssec_ok: bool) -> bytes:
+    """Write our OPT record: version 0, 1232 octets, the query's DO bit (RFC 3225 3: it "MUST be copied")."""
+    flags = _DNSSEC_OK if dnssec_ok else 0
+    return b"\x00\x00\x29%b%c\x00%b\x00\x00" % (EDNS_UDP_BYTES.to_bytes(2), extended_rcode, flags.to_bytes(2))
+
+
+def header(query: bytes, *, rcode: int, aa: bool, tc: bool = False, counts: tuple[int, int, int, int]) -> bytes:
+    """Write the header that answers `query`: its id, opcode and RD; RA, AD and CD are never set (RFC 1035 4.1.1)."""
+    flags = QR_BIT | query[2] & (OPCODE_MASK | RD_BIT) | (AA_BIT if aa else 0) | (TC_BIT if tc else 0)
+    return query[:2] + bytes((flags, rcode & 0xF)) + b"".join(count.to_bytes(2) for count in counts)
+
+
+def _record_end(message: bytes, position: int) -> int:
+    size = len(message)
+    start = position
+    while True:
+        if position >= size or position - start >= _LONGEST_NAME_BYTES:
+            raise MalformedMessageError("a record's name does not end")
+        length = message[position]
+        position += 1
+        if not length:
+            break
+        if length >= _POINTER:
+            position += 1
+            break
+        if length > _LONGEST_LABEL_BYTES:
+            raise MalformedMessageError("a record's name holds an unknown label type")
+        position += length
+    end = position + 10
+    if end <= size:
+        end += message[end - 2] << 8 | message[end - 1]
+    if end > size:
+        raise MalformedMessageError("a record ends too early")
+    return end
+
+
+def _is_opt(message: bytes, start: int) -> bool:
+    # RFC 6891 6.1.2: the name of an OPT record "MUST be 0 (root domain)".
+    return message[start : start + 3] == b"\x00\x00\x29"
+
+
+def _edns(message: bytes, start: int, end: int) -> Edns:
+    position = start + 11
+    while position < end:
+        if position + 4 > end:
+            raise MalformedMessageError("an EDNS option ends too early")
+        position += 4 + (message[position + 2] << 8 | message[position + 3])
+    if position != end:
+        raise MalformedMessageError("an EDNS option ends too early")
+    return Edns(
+        version=message[start + 6],
+        udp_bytes=message[start + 3] << 8 | message[start + 4],
+        dnssec_ok=bool(message[start + 7] & 0x80),
+    )
