@@ -1,0 +1,136 @@
+"""The embedded name server: one zone on UDP and TCP, at any number of addresses.
+
+Knows listening. Does not know DNS: the zone answers, `udp` and `tcp` carry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import ipaddress
+import socket
+
+from otscert.zones.errors import ListenError
+from otscert.zones.tcp import TcpConnections
+from otscert.zones.udp import UdpListener, udp_socket
+from otscert.zones.wire import EDNS_UDP_BYTES
+from otscert.zones.zone import Zone
+
+# Below the usual limit of 1024 open files; more clients than this make the longest waiting ones leave.
+_MOST_CONNECTIONS = 500
+_IDLE_S = 10.0
+_BACKLOG = 1024
+# A free TCP port may be taken on UDP; the next one is as good.
+_PORT_TRIES = 50
+
+
+class DnsServer:
+    """Answers for one zone; start it once per address, stop it once.
+
+    `idle_s` is how long a TCP client may take for a whole query, `most_connections` how many may be open.
+    """
+
+    def __init__(self, zone: Zone, *, idle_s: float = _IDLE_S, most_connections: int = _MOST_CONNECTIONS) -> None:
+        self._connections = TcpConnections(
+            functools.partial(zone.answer, size_limit=None), most=most_connections, idle_s=idle_s
+        )
+        self._answer_datagram = functools.partial(zone.answer, size_limit=EDNS_UDP_BYTES)
+        self._listeners: list[UdpListener] = []
+        self._servers: list[asyncio.Server] = []
+        self._addresses: list[tuple[str, int]] = []
+
+    @property
+    def addresses(self) -> tuple[tuple[str, int], ...]:
+        """Host and port of every address served, in the order of the starts."""
+        return tuple(self._addresses)
+
+    @property
+    def open_connections(self) -> int:
+        """How many TCP clients are connected."""
+        return len(self._connections)
+
+    @property
+    def unsent(self) -> int:
+        """How many UDP answers the kernel would not send."""
+        return sum(listener.unsent for listener in self._listeners)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on UDP and TCP at one numeric address; port 0 takes one that is free on both.
+
+        A wildcard address answers from whichever of its addresses the kernel prefers: name each one instead.
+
+        Raises:
+            ListenError: with what to do; nothing of this start is left open.
+        """
+        stream, datagram = _bound(host, port)
+        listener = UdpListener(datagram, self._answer_datagram)
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                self._connections.connection, sock=stream, backlog=_BACKLOG
+            )
+        except BaseException:
+            stream.close()
+            datagram.close()
+            raise
+        listener.start()
+        self._listeners.append(listener)
+        self._servers.append(server)
+        self._addresses.append((host, datagram.getsockname()[1]))
+
+    async def stop(self) -> None:
+        """Give all ports back and drop all clients; stopping twice is fine."""
+        for listener in self._listeners:
+            listener.close()
+        for server in self._servers:
+            server.close()
+        self._connections.close()
+        for server in self._servers:
+            await server.wait_closed()
+        self._listeners.clear()
+        self._servers.clear()
+        self._addresses.clear()
+
+
+def _bound(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        raise ListenError(f"cannot listen on {host!r}: it is not a numeric IPv4 or IPv6 address") from None
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    for tries_left in reversed(range(1 if port else _PORT_TRIES)):
+        stream = _bound_stream(family, host, port)
+        chosen = stream.getsockname()[1]
+        try:
+            return stream, udp_socket(family, host, chosen)
+        except OSError as error:
+            stream.close()
+            if error.errno != errno.EADDRINUSE or not tries_left:
+                raise ListenError(_sentence("UDP", host, chosen, error)) from error
+    raise AssertionError("the last try returns or raises")
+
+
+def _bound_stream(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    stream = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        stream.settimeout(0)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            stream.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        stream.bind((host, port))
+        # Two servers may both bind with SO_REUSEADDR; only one of them can listen, and it must show now.
+        stream.listen(_BACKLOG)
+    except OSError as error:
+        stream.close()
+        raise ListenError(_sentence("TCP", host, port, error)) from error
+    return stream
+
+
+def _sentence(transport: str, host: str, port: int, error: OSError) -> str:
+    hints = {
+        errno.EADDRINUSE: "another name server has it; stop that one or choose another port",
+        errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE; grant it or choose a higher port",
+        errno.EADDRNOTAVAIL: "no interface of this machine has the address",
+    }
+    hint = hints.get(error.errno or 0, "")
+    return f"cannot listen on {transport} {host} port {port}: {error.strerror}" + (f" ({hint})" if hint else "")
