@@ -11,6 +11,8 @@ TEST_STEPS := format-check lint-hq lint-agent types contracts pytest
 TEST_WORKERS ?= 2
 TEST_TIMEOUT_S ?= 120
 PYTEST_ARGS ?=
+# Pins that still fit are kept; PIN_ARGS=--upgrade takes the newest of everything.
+PIN_ARGS ?=
 
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
@@ -50,8 +52,8 @@ bench: install parts ## measure, print, and write docs/benchmarks.md
 pins: install ## write the pins anew: Python packages (requirements/*.txt) and Debian packages (parts/pins.toml)
 	@for name in uv runtime dev; do \
 	  echo "pins: requirements/$$name.txt"; \
-	  $(UV) pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
-	    --python-version 3.11 requirements/$$name.in -o requirements/$$name.txt || exit; \
+	  $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
+	    --python-version 3.11 $(PIN_ARGS) requirements/$$name.in -o requirements/$$name.txt || exit; \
 	done
 	@echo "pins: parts/pins.toml"
 	@$(BIN)/python -m parts.pin
@@ -71,7 +73,7 @@ lint-agent: install
 	@cd agent && ../$(BIN)/ruff check
 
 pytest: install
-	@$(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout $(TEST_TIMEOUT_S) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -p tests.harness.nothing_skipped -n $(TEST_WORKERS) --timeout $(TEST_TIMEOUT_S) $(PYTEST_ARGS)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,27 +46,32 @@ class PrivateApt:
     config: Path
     archives: Path
 
-    def available(self, package: str) -> list[Pin]:
-        """Return the versions that the suite's signed index lists, the newest first."""
-        output = self._run("apt-cache", "show", package)
-        stanzas = (dict(_fields(stanza)) for stanza in output.split("\n\n"))
-        return [Pin(version=s["Version"], sha256=s["SHA256"]) for s in stanzas if s.get("Package") == package]
+    def available(self, packages: Collection[str]) -> dict[str, list[Pin]]:
+        """Return what the suite's signed index lists of each package, the newest version first."""
+        found: dict[str, list[Pin]] = {package: [] for package in packages}
+        for stanza in self._run("apt-cache", "show", *packages).split("\n\n"):
+            fields = dict(_fields(stanza))
+            if fields.get("Package") in found:
+                found[fields["Package"]].append(Pin(version=fields["Version"], sha256=fields["SHA256"]))
+        return found
 
-    def download(self, package: str, pin: Pin) -> Path:
-        """Return the .deb, checked against the pin's hash.
+    def download(self, pins: Mapping[str, Pin]) -> list[Path]:
+        """Return the .deb of each package, checked against its pin's hash.
 
         Raises:
-            PartError: when apt cannot get it, or its content has another hash.
+            PartError: when apt cannot get one, or its content has another hash.
         """
-        for leftover in self.archives.glob(f"{package}_*.deb"):
+        for leftover in self.archives.glob("*.deb"):
             leftover.unlink()
-        self._run("apt-get", "download", f"{package}={pin.version}")
-        (deb,) = self.archives.glob(f"{package}_*.deb")
-        found = hashlib.sha256(deb.read_bytes()).hexdigest()
-        if found != pin.sha256:
-            deb.unlink()
-            raise PartError(f"{deb.name} has the SHA-256 {found}, expected {pin.sha256}; it was removed")
-        return deb
+        self._run("apt-get", "download", *(f"{package}={pin.version}" for package, pin in pins.items()))
+        debs = []
+        for package, pin in pins.items():
+            (deb,) = self.archives.glob(f"{package}_*.deb")
+            found = hashlib.sha256(deb.read_bytes()).hexdigest()
+            if found != pin.sha256:
+                raise PartError(f"{deb.name} has the SHA-256 {found}, expected {pin.sha256}")
+            debs.append(deb)
+        return debs
 
     def _run(self, program: str, *arguments: str) -> str:
         return run([program, "-q", "-c", str(self.config), *arguments], cwd=self.archives)

@@ -63,14 +63,12 @@ def _obtain(part: UnpackedPart) -> bool:
 
 
 def _fetch(part: UnpackedPart) -> Record:
-    apt = _suite(part.suite)
-    warnings: list[str] = []
     part.record.unlink(missing_ok=True)
     shutil.rmtree(part.folder, ignore_errors=True)
-    version = _unpack(part, part.package, apt, warnings)
+    version, warnings = _unpack(part, (part.package,))
     if missing_libraries(part):
-        for library in part.libraries:
-            _unpack(part, library, apt, warnings)
+        _, more = _unpack(part, part.libraries)
+        warnings += more
     if missing := missing_libraries(part):
         raise PartError(f"{part.package} {version} needs libraries that are not here: {', '.join(missing)}")
     record = Record(version=version, warnings=warnings, pins=_pins_of(part))
@@ -78,15 +76,17 @@ def _fetch(part: UnpackedPart) -> Record:
     return record
 
 
-def _unpack(part: UnpackedPart, package: str, apt: PrivateApt, warnings: list[str]) -> str:
-    pin = read_pins().get(_where(part), {}).get(package)
-    chosen, warning = choose(package=package, where=_where(part), pin=pin, available=apt.available(package))
-    if warning is not None:
-        warnings.append(warning)
-    deb = apt.download(package, chosen)
-    run(["dpkg-deb", "-x", str(deb), str(part.folder)], cwd=STORE)
-    deb.unlink()
-    return chosen.version
+def _unpack(part: UnpackedPart, packages: tuple[str, ...]) -> tuple[str, list[str]]:
+    apt, where = _suite(part.suite), _where(part)
+    pins, available = read_pins().get(where, {}), apt.available(packages)
+    chosen = {
+        package: choose(package=package, where=where, pin=pins.get(package), available=available[package])
+        for package in packages
+    }
+    for deb in apt.download({package: pin for package, (pin, _) in chosen.items()}):
+        run(["dpkg-deb", "-x", str(deb), str(part.folder)], cwd=STORE)
+        deb.unlink()
+    return chosen[packages[0]][0].version, [warning for _, warning in chosen.values() if warning is not None]
 
 
 def choose(*, package: str, where: str, pin: Pin | None, available: list[Pin]) -> tuple[Pin, str | None]:

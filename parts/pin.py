@@ -29,12 +29,12 @@ def main() -> int:
 
 
 def _lines(suite: str, architecture: str, packages: set[str]) -> str:
-    apt = open_suite(suite, architecture=architecture)
+    available = open_suite(suite, architecture=architecture).available(sorted(packages))
     lines = []
-    for package in sorted(packages):
-        if not (available := apt.available(package)):
+    for package, listed in available.items():
+        if not listed:
             raise PartError(f"{suite} has no {package} for {architecture}")
-        newest = available[0]
+        newest = listed[0]
         lines.append(f'"{package}" = {{ version = "{newest.version}", sha256 = "{newest.sha256}" }}\n')
     return "".join(lines)
 

@@ -27,7 +27,7 @@ MANAGEMENT_LIMIT_S = 10.0
 LOG_TAIL_BYTES = 2_000
 # Somebody else can take a port between our choice and Pebble's bind; three losses in a row are no accident.
 PORT_ATTEMPTS = 3
-PORT_TAKEN = "address already in use"
+PORT_TAKEN = ":{port}: bind: address already in use"
 PEM_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -195,7 +195,7 @@ def start_pebble(
         alternate_roots=alternate_roots,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    attempts = PORT_ATTEMPTS if 0 in {https_port, management_port} else 1
+    attempts = PORT_ATTEMPTS
     while True:
         attempts -= 1
         ports = (https_port or _free_port(), management_port or _free_port())
@@ -204,7 +204,8 @@ def start_pebble(
             _wait_until_ready(pebble)
         except BaseException as error:
             pebble.stop()
-            if attempts == 0 or PORT_TAKEN not in str(error):
+            chosen = set(ports) - {https_port, management_port}
+            if attempts == 0 or not any(PORT_TAKEN.format(port=port) in str(error) for port in chosen):
                 raise
         else:
             return pebble
