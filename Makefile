@@ -14,6 +14,8 @@ PYTEST_ARGS ?=
 # Pins that still fit are kept; PIN_ARGS=--upgrade takes the newest of everything.
 PIN_ARGS ?=
 
+# Trust what the machine trusts, as pip and apt do: a network may have a proxy with a root of its own.
+export UV_SYSTEM_CERTS ?= true
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
