@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv from PATH when there is one, else the pinned one in the checkout's own environment.
 UV = $$(command -v uv || echo $(BIN)/uv)
+# Fetching parts takes the standard library only, so it works before `make install` too.
+PARTS_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 # Hash-pinned requirements that the environment holds, no more and no less.
 PINNED := requirements/dev.txt requirements/uv.txt
 TEST_STEPS := format-check lint-hq lint-agent types contracts pytest
@@ -26,8 +28,8 @@ help: ## this list
 
 install: $(VENV)/.installed ## the environment in .venv: pinned dependencies, agent and HQ (editable)
 
-parts: $(VENV)/.python ## the real parts of tests and benchmarks into .parts: Pebble, NSD, dnsperf, ... (Chromium when root)
-	@$(BIN)/python -m parts.fetch
+parts: ## the real parts of tests and benchmarks into .parts: Pebble, NSD, dnsperf, ... (Chromium when root)
+	@$(PARTS_PYTHON) -m parts.fetch
 
 test: install parts ## everything that CI runs: format, lint, types, import contracts, tests; ends with a table of seconds
 	@$(BIN)/python -m tests.harness.steps $(TEST_STEPS)
@@ -45,7 +47,7 @@ contracts: install ## who may import what (import-linter)
 	@$(BIN)/lint-imports
 
 demo: install ## a real CA, HQ and a box on this machine: a browser-trusted page in a second (Ctrl-C ends it)
-	@$(BIN)/python -m parts.fetch pebble
+	@$(PARTS_PYTHON) -m parts.fetch pebble
 	@$(BIN)/otscert demo
 
 bench: install parts ## measure, print, and write docs/benchmarks.md
