@@ -30,6 +30,15 @@ class Remedy(Enum):
     PERMANENT = "permanent"  # the same request will never be granted
 
 
+class Asked(Enum):
+    """What the refused request was for, where that changes what a refusal means."""
+
+    ACCOUNT = "newAccount"
+    REPLACING_ORDER = "newOrder with replaces"
+    FINALIZE = "finalize"
+    OTHER = "anything else"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """An error of the CA with its remedy; `reason` is one line for people, `retry_after_s` what the CA asked for."""
@@ -71,12 +80,12 @@ BY_NAME: Mapping[str, Remedy] = {
     "invalidProfile": Remedy.PERMANENT,
 }
 _WEIGHT = {remedy: weight for weight, remedy in enumerate(Remedy)}
-# What CAs call a `replaces` that they do not know or that belongs to another account.
+# What CAs call a `replaces` that they cannot read, do not know, or that belongs to another account.
 _REFUSES_REPLACES = frozenset({"malformed", "unauthorized", "conflict"})
 
 
 def classify(
-    status: int, problem: Problem | None, headers: Mapping[str, str], now: datetime, *, sent_replaces: bool = False
+    status: int, problem: Problem | None, headers: Mapping[str, str], now: datetime, *, asked: Asked = Asked.OTHER
 ) -> Fault:
     """Sort an HTTP answer of 300 or above into its class; `headers` must look names up without case.
 
@@ -87,11 +96,20 @@ def classify(
     if problem is None:
         remedy = Remedy.PARK if status == 429 else Remedy.BACK_OFF
         return Fault(remedy=remedy, reason=f"HTTP {status} without a problem document", retry_after_s=wait_s)
-    remedy = remedy_of(problem, status)
-    # An order with a `replaces` that the CA cannot follow is rejected as a whole (RFC 9773 section 5).
-    if sent_replaces and (problem.name in _REFUSES_REPLACES or (problem.name is None and 400 <= status < 429)):
-        remedy = Remedy.WITHOUT_REPLACES
+    remedy = _for_what_was_asked(asked, problem, remedy_of(problem, status))
     return Fault(remedy=remedy, reason=_one_line(problem), retry_after_s=wait_s, problem=problem)
+
+
+def _for_what_was_asked(asked: Asked, problem: Problem, remedy: Remedy) -> Remedy:
+    """Correct what one error type means: CAs say `unauthorized` for whatever they do not allow."""
+    if asked is Asked.REPLACING_ORDER and problem.name in _REFUSES_REPLACES and remedy is not Remedy.ACCOUNT:
+        # An order with a `replaces` that the CA cannot follow is rejected as a whole (RFC 9773 section 5).
+        return Remedy.WITHOUT_REPLACES
+    if asked is Asked.ACCOUNT and remedy in {Remedy.DNS, Remedy.PERMANENT}:
+        return Remedy.ACCOUNT  # a wrong EAB key, a refused account key: no order will pass before somebody acts
+    if asked is Asked.FINALIZE and problem.name == "unauthorized" and remedy is Remedy.DNS:
+        return Remedy.PERMANENT  # the CSR and the order's names differ; validation is over by then
+    return remedy
 
 
 def of_outcome(problem: Problem | None) -> Fault:

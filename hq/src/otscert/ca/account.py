@@ -11,7 +11,7 @@ from otscert.acme.account import (
     existing_account_payload,
     new_account_payload,
 )
-from otscert.acme.fault import Fault, Remedy
+from otscert.acme.fault import Asked, Fault, Remedy
 from otscert.acme.problem import ACME_URN
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
@@ -26,7 +26,7 @@ async def find(client: AcmeClient) -> Account | None:
     """
     directory = await client.directory()
     try:
-        answer = await client.post(directory.new_account, existing_account_payload(), kid=None)
+        answer = await client.post(directory.new_account, existing_account_payload(), kid=None, asked=Asked.ACCOUNT)
     except CaError as error:
         if error.fault.problem is not None and error.fault.problem.type == ACME_URN + "accountDoesNotExist":
             return None
@@ -55,7 +55,7 @@ async def register_or_find(
         raise _account_error(f"the CA's terms of service are not agreed to: {directory.meta.terms_of_service}")
     binding = None if eab is None else eab.binding(client.key.jwk, directory.new_account)
     payload = new_account_payload(contact=contact, terms_agreed=terms_agreed, binding=binding)
-    return _usable(await client.post(directory.new_account, payload, kid=None))
+    return _usable(await client.post(directory.new_account, payload, kid=None, asked=Asked.ACCOUNT))
 
 
 def _usable(answer: Answer) -> Account:

@@ -9,6 +9,7 @@ from datetime import datetime
 from multidict import CIMultiDictProxy
 
 from otscert.acme import fault, link, members, retry_after
+from otscert.acme.fault import Asked
 from otscert.acme.problem import Problem
 from otscert.ca.errors import CaAnswerError
 
@@ -52,7 +53,7 @@ class Answer:
             raise CaAnswerError(f"HTTP {self.status} holds no JSON object ({kind!r})", self.retry_after_s)
         return document
 
-    def fault(self, *, sent_replaces: bool = False) -> fault.Fault:
+    def fault(self, asked: Asked = Asked.OTHER) -> fault.Fault:
         """Sort this answer, whose status is 300 or above, into its class."""
         problem = Problem.parse(members.json_object(self.body))
-        return fault.classify(self.status, problem, self.headers, self.received, sent_replaces=sent_replaces)
+        return fault.classify(self.status, problem, self.headers, self.received, asked=asked)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from otscert.acme.directory import Directory
-from otscert.acme.fault import Remedy
+from otscert.acme.fault import Asked, Remedy
 from otscert.acme.jws import AccountKey
 from otscert.ca.answer import Answer
 from otscert.ca.errors import CaAnswerError, CaError
@@ -71,10 +71,10 @@ class AcmeClient:
                 self._directory_until_s = self._monotonic() + DIRECTORY_MAX_AGE_S
             return self._directory
 
-    async def post(self, url: str, payload: object, *, kid: str | None, sent_replaces: bool = False) -> Answer:
+    async def post(self, url: str, payload: object, *, kid: str | None, asked: Asked = Asked.OTHER) -> Answer:
         """Send `payload` as signed JSON to `url` and return the answer, whose status is below 300.
 
-        A `kid` of None puts the public key into the header (newAccount). `sent_replaces` tells how a refusal is read.
+        A `kid` of None puts the public key into the header (newAccount). `asked` tells how a refusal is read.
 
         Raises:
             CaError: for everything else. A refused nonce was tried again, five times in all, with the nonce of the
@@ -86,7 +86,7 @@ class AcmeClient:
             if answer.status < 300:
                 self._nonces.put(answer.nonce)
                 return answer
-            fault = answer.fault(sent_replaces=sent_replaces)
+            fault = answer.fault(asked)
             if fault.remedy is not Remedy.RETRY_NOW:
                 self._nonces.put(answer.nonce)
                 raise CaError(fault)

@@ -17,7 +17,7 @@ from otscert.acme.certificate import Chain, revocation_payload
 from otscert.acme.challenge import ChallengeStatus, dns01_value
 from otscert.acme.directory import Directory
 from otscert.acme.errors import ChainError
-from otscert.acme.fault import Fault, Remedy
+from otscert.acme.fault import Asked, Fault, Remedy
 from otscert.acme.order import Order, OrderStatus, new_order_payload
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
@@ -87,7 +87,8 @@ class AcmeIssuer:
         if profile is None and self._profile in directory.meta.profiles:
             profile = self._profile
         payload = new_order_payload(names, profile=profile, replaces=replaces)
-        answer = await self._post(directory.new_order, payload, sent_replaces=replaces is not None)
+        asked = Asked.OTHER if replaces is None else Asked.REPLACING_ORDER
+        answer = await self._post(directory.new_order, payload, asked)
         if not answer.location:
             raise CaAnswerError("newOrder answered without the order's URL")
         return Order.parse(answer.location, answer.document())
@@ -130,7 +131,7 @@ class AcmeIssuer:
         if order.finalize is None:
             raise CaAnswerError(f"the order {order.url} has no finalize URL")
         # Location is not required here (section 7.4), and Pebble sends none since 2.9.
-        return _polled(order.url, await self._post(order.finalize, {"csr": b64.encode(csr_der)}))
+        return _polled(order.url, await self._post(order.finalize, {"csr": b64.encode(csr_der)}, Asked.FINALIZE))
 
     async def chain(self, order: Order, *, preferred_root: str | None = None) -> Chain:
         """Download the certificate of a `valid` order: the chain below `preferred_root` (a common name) if offered."""
@@ -187,9 +188,9 @@ class AcmeIssuer:
     async def _get(self, url: str) -> Answer:
         return await self._client.get(url, kid=(await self.account()).url)
 
-    async def _post(self, url: str, payload: object, *, sent_replaces: bool = False) -> Answer:
+    async def _post(self, url: str, payload: object, asked: Asked = Asked.OTHER) -> Answer:
         kid = (await self.account()).url
-        return await self._client.post(url, payload, kid=kid, sent_replaces=sent_replaces)
+        return await self._client.post(url, payload, kid=kid, asked=asked)
 
 
 def _polled(url: str, answer: Answer) -> Polled:

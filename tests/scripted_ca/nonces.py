@@ -1,0 +1,31 @@
+"""Anti-replay nonces (RFC 8555 section 6.5), each good once, the oldest forgotten as Boulder does."""
+
+from __future__ import annotations
+
+import secrets
+
+WINDOW = 65_536
+
+
+class Nonces:
+    """Issues and redeems; `reject_every` N refuses every Nth good one, as a CA's other data centre would."""
+
+    def __init__(self, reject_every: int) -> None:
+        self._reject_every = reject_every
+        self._redeemed = 0
+        self._open: dict[str, None] = {}
+
+    def issue(self) -> str:
+        nonce = secrets.token_urlsafe(12)
+        self._open[nonce] = None
+        if len(self._open) > WINDOW:
+            del self._open[next(iter(self._open))]
+        return nonce
+
+    def redeem(self, nonce: str) -> bool:
+        """Use up `nonce`; False when it is unknown, used already, or its turn to be refused."""
+        if nonce not in self._open:
+            return False
+        del self._open[nonce]
+        self._redeemed += 1
+        return not (self._reject_every and self._redeemed % self._reject_every == 0)
