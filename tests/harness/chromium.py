@@ -18,7 +18,9 @@ from pathlib import Path
 from tests.harness.parts import require_part
 
 LIMIT_S = 60.0
+# Newer versions refuse to dump an error page and say so on stderr; older ones dump it, with the error in its data.
 LOAD_FAILED = re.compile(r"Page load failed: net::(ERR_[A-Z0-9_]+)")
+ERROR_PAGE = re.compile(r"<script>var loadTimeDataRaw = \{.*?\"errorCode\":\"(?:net::)?([A-Z0-9_]+)\"", re.DOTALL)
 CERTIFICATE_ERROR = re.compile(r"^ERR_(CERT|SSL)_")
 FLAGS = (
     "--headless",
@@ -37,7 +39,7 @@ FLAGS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """What the browser made of a page: its DOM and a picture, or the network error for which it refused it."""
+    """What the browser made of a page: its DOM and a picture, or the error for which it refused it."""
 
     dom: str
     screenshot: Path | None
@@ -72,7 +74,7 @@ def visit(url: str, *, root_pem: str | None, host_rules: Mapping[str, str], fold
         url,
     ]
     dom, log = _run(command, env={"HOME": str(home), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **chromium.env})
-    failed = LOAD_FAILED.search(log)
+    failed = LOAD_FAILED.search(log) or ERROR_PAGE.search(dom)
     if failed is None and not screenshot.is_file():
         raise AssertionError(f"Chromium neither showed {url} nor said why not:\n{log}")
     return Visit(
