@@ -26,6 +26,8 @@ _FIRST_INTERVAL_S = 0.02
 _INTERVAL_GROWTH = 1.5
 _LONGEST_INTERVAL_S = 1.0
 _QUERY_TIMEOUT_S = 2.0
+# The last question is asked at the deadline itself and still deserves an answer.
+_SHORTEST_TIMEOUT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,11 +95,12 @@ async def _wait_for(server: ServerAddress, name: str, wanted: frozenset[str], de
     while True:
         asked += 1
         left_s = begin + deadline_s - loop.time()
-        served, reason = await _ask_once(server, name, wanted, min(_QUERY_TIMEOUT_S, max(left_s, 0.001)))
+        timeout_s = max(_SHORTEST_TIMEOUT_S, min(_QUERY_TIMEOUT_S, left_s))
+        served, reason = await _ask_once(server, name, wanted, timeout_s)
         elapsed_s = loop.time() - begin
-        if served or elapsed_s + interval_s >= deadline_s:
+        if served or elapsed_s >= deadline_s:
             return ServerCheck(server=server, served=served, reason=reason, asked=asked, elapsed_s=elapsed_s)
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(min(interval_s, deadline_s - elapsed_s))
         interval_s = min(interval_s * _INTERVAL_GROWTH, _LONGEST_INTERVAL_S)
 
 

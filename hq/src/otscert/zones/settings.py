@@ -96,13 +96,13 @@ class ZoneSettings:
         self._check_server_addresses(origin)
 
     def _check_server_addresses(self, origin: dns.name.Name) -> None:
-        known = {absolute_name(host, setting="server_addresses") for host in self.server_addresses}
-        for name in known:
+        addresses = {absolute_name(host, setting="server_addresses"): at for host, at in self.server_addresses.items()}
+        for name in addresses:
             if not name.is_subdomain(origin) or name == origin:
                 raise SettingsError(f"server_addresses has {name}, which is not below {origin}")
         for host in self.name_servers:
             name = absolute_name(host, setting="name_servers")
-            if name.is_subdomain(origin) and name not in known:
+            if name.is_subdomain(origin) and not addresses.get(name):
                 raise SettingsError(
                     f"name server {host} lies inside the zone but server_addresses has no address for it"
                 )
