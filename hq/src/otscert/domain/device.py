@@ -58,6 +58,7 @@ class Device:
     addresses: tuple[str, ...]
     served_sha256: str | None
     unserved: int
+    cmd_seq: int
     ratchet: Ratchet
 
 

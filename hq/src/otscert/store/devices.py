@@ -12,7 +12,8 @@ from otscert.store.errors import Moved
 
 _COLUMNS = (
     "id, thumbprint, model, serial, firmware, label, state, policy, contribution, source, admitted_at_s, last_seen_s,"
-    " addresses, served_sha256, unserved, token_hash, previous_hash, last_txid, fingerprint, last_resync_s"
+    " addresses, served_sha256, unserved, token_hash, previous_hash, last_txid, fingerprint, last_resync_s,"
+    " cmd_seq"
 )
 
 
@@ -33,6 +34,7 @@ def _device(row: tuple[Any, ...]) -> Device:
         addresses=tuple(row[12].split()),
         served_sha256=row[13],
         unserved=row[14],
+        cmd_seq=row[20],
         ratchet=Ratchet(
             token_hash=row[15], previous_hash=row[16], last_txid=row[17], fingerprint=row[18], last_resync_s=row[19]
         ),
@@ -71,7 +73,7 @@ class Devices:
     def add(self, device: Device) -> None:
         ratchet = device.ratchet
         self._sql(
-            f"INSERT INTO device ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO device ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 device.id,
                 device.thumbprint,
@@ -93,6 +95,7 @@ class Devices:
                 ratchet.last_txid,
                 ratchet.fingerprint,
                 ratchet.last_resync_s,
+                device.cmd_seq,
             ),
         )
 
@@ -101,7 +104,8 @@ class Devices:
         ratchet = device.ratchet
         changed = self._sql(
             "UPDATE device SET firmware = ?, state = ?, contribution = ?, source = ?, last_seen_s = ?, addresses = ?,"
-            " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?"
+            " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?,"
+            " cmd_seq = ?"
             " WHERE id = ? AND token_hash = ?",
             (
                 device.firmware,
@@ -116,12 +120,17 @@ class Devices:
                 ratchet.previous_hash,
                 ratchet.last_txid,
                 ratchet.last_resync_s,
+                device.cmd_seq,
                 device.id,
                 seen_token_hash,
             ),
         ).rowcount
         if changed != 1:
             raise Moved(f"device {device.id} was changed by another call at the same time")
+
+    def count_unserved(self, device_id: str) -> None:
+        """One more certificate that nobody has seen served yet."""
+        self._sql("UPDATE device SET unserved = unserved + 1 WHERE id = ?", (device_id,))
 
     def checkin_answer(self, device_id: str) -> bytes | None:
         """The sealed payload of the last check-in's answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,18 @@ class Events:
         self._sql = connection.execute
 
     def append(
-        self, kind: str, *, now_s: int, device_id: str | None = None, order_id: str | None = None, **data: Any
+        self,
+        kind: str,
+        *,
+        now_s: int,
+        device_id: str | None = None,
+        order_id: str | None = None,
+        data: Mapping[str, object] | None = None,
     ) -> None:
         """Record that `kind` happened. `data` holds no secret."""
         self._sql(
             "INSERT INTO event (at_s, kind, device_id, order_id, data) VALUES (?, ?, ?, ?, ?)",
-            (now_s, kind, device_id, order_id, json.dumps(data, separators=(",", ":"))),
+            (now_s, kind, device_id, order_id, json.dumps(data or {}, separators=(",", ":"))),
         )
 
     def of_device(self, device_id: str, *, limit: int) -> list[Event]:

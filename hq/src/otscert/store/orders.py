@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Any
 
 from otscert.domain.order import Order, OrderEvent, OrderState, move
@@ -70,8 +71,14 @@ class Orders:
         )
         return [_order(row) for row in rows]
 
-    def next_due_s(self) -> int | None:
-        row = self._sql("SELECT min(next_at_s) FROM cert_order WHERE state NOT IN ('issued', 'failed')").fetchone()
+    def next_due_s(self, *, besides: Sequence[str]) -> int | None:
+        """When the earliest unfinished order falls due, leaving out those that are being worked on."""
+        marks = ", ".join("?" * len(besides))
+        row = self._sql(
+            "SELECT next_at_s FROM cert_order"
+            f" WHERE state NOT IN ('issued', 'failed') AND id NOT IN ({marks}) ORDER BY next_at_s LIMIT 1",
+            tuple(besides),
+        ).fetchone()
         return row[0] if row else None
 
     def url_known(self, url: str) -> bool:

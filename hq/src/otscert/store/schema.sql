@@ -22,6 +22,7 @@ CREATE TABLE device (
     last_txid       TEXT    NOT NULL,
     fingerprint     TEXT    NOT NULL,
     last_resync_s   INTEGER,
+    cmd_seq         INTEGER NOT NULL, -- rises with every answer that holds commands
     checkin_answer  BLOB              -- sealed: the last check-in's answer, for the repetition with a new seq
 ) STRICT;
 CREATE INDEX device_by_model ON device (model, id);

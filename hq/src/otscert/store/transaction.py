@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from otscert.store.accounts import Accounts
@@ -22,6 +24,18 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+
+    @contextmanager
+    def undo_on_error(self) -> Iterator[None]:
+        """Undo what the block wrote when it raises, and nothing else of the transaction."""
+        self._connection.execute("SAVEPOINT block")
+        try:
+            yield
+        except Exception:
+            self._connection.execute("ROLLBACK TO block")
+            self._connection.execute("RELEASE block")
+            raise
+        self._connection.execute("RELEASE block")
 
     @cached_property
     def accounts(self) -> Accounts:

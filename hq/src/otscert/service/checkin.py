@@ -1,0 +1,162 @@
+"""A box checks in: the ratchet turns, addresses and the served certificate are noted, commands are given."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from otscert.domain.addresses import IPAddress
+from otscert.domain.admission import Model
+from otscert.domain.device import Device, DeviceEvent, DeviceState, may_order, move
+from otscert.domain.ratchet import RatchetVerdict, judge_checkin
+from otscert.domain.renewal import judge_renewal, next_checkin_s
+from otscert.service.context import Hq
+from otscert.service.conversation import Reply, Request
+from otscert.service.enroll import judge_addresses
+from otscert.service.hello import hash_token, known_model
+from otscert.service.ports import Seal, ZonePublisher
+from otscert.service.publish import published_addresses
+from otscert.service.refusal import Refusal, make_problem
+from otscert.store.transaction import Transaction
+from otscert_agent.wire import b64
+from otscert_agent.wire.messages import EPOCH_TOKEN_BYTES, SEED_BYTES, CheckIn, CheckInAnswer, Command, from_object
+from otscert_agent.wire.problems import ProblemType
+
+_PURPOSE = "check-in"
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckingIn:
+    """The use case with what it works on outside the store."""
+
+    hq: Hq
+    zone: ZonePublisher
+    seal: Seal
+
+    def __call__(self, transaction: Transaction, request: Request[CheckIn]) -> Reply:
+        checkin = request.message
+        device = _device(transaction, request)
+        decision = judge_checkin(
+            device.ratchet,
+            token_hash=hash_token(checkin.epoch_token),
+            txid=checkin.txid,
+            fingerprint=checkin.hardware_fingerprint,
+            now_s=request.now_s,
+        )
+        if decision.verdict is RatchetVerdict.REPEAT:
+            return self._again(transaction, device)
+        if decision.verdict is RatchetVerdict.START_OVER:
+            transaction.events.append(
+                "clone.seen", now_s=request.now_s, device_id=device.id, data={"reason": decision.reason}
+            )
+            return Reply(message=make_problem(ProblemType.START_OVER, f"{decision.reason}; enrol as a new box"))
+        if decision.verdict is RatchetVerdict.FREEZE:
+            return self._freeze(transaction, device, decision.reason, now_s=request.now_s)
+        if decision.verdict is RatchetVerdict.RESYNC:
+            transaction.events.append("device.resync", now_s=request.now_s, device_id=device.id)
+        return self._advance(transaction, request, device, resynced=decision.verdict is RatchetVerdict.RESYNC)
+
+    def _advance(self, transaction: Transaction, request: Request[CheckIn], device: Device, *, resynced: bool) -> Reply:
+        checkin = request.message
+        model = known_model(self.hq, device.model)
+        addresses, refused = judge_addresses(model, checkin.addresses)
+        served = self._served(transaction, device, checkin, now_s=request.now_s)
+        token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
+        changed = replace(
+            device,
+            firmware=checkin.firmware,
+            last_seen_s=request.now_s,
+            addresses=addresses,
+            served_sha256=checkin.served_sha256,
+            unserved=0 if served else device.unserved,
+            ratchet=replace(
+                device.ratchet,
+                token_hash=hash_token(token),
+                previous_hash=hash_token(checkin.epoch_token),
+                last_txid=checkin.txid,
+                last_resync_s=request.now_s if resynced else device.ratchet.last_resync_s,
+            ),
+        )
+        answer = self._answer(transaction, changed, token, now_s=request.now_s)
+        transaction.devices.save(replace(changed, cmd_seq=answer.cmd_seq), seen_token_hash=device.ratchet.token_hash)
+        sealed = self.seal.close(json.dumps(asdict(answer)).encode(), purpose=_PURPOSE)
+        transaction.devices.remember_checkin(device.id, sealed)
+        if addresses != device.addresses:
+            transaction.events.append(
+                "device.moved",
+                now_s=request.now_s,
+                device_id=device.id,
+                data={"addresses": addresses, "refused": refused},
+            )
+        publish = published_addresses(model, addresses)
+        return Reply(message=answer, after=lambda: _publish(self.zone, device.label, publish, model))
+
+    def _answer(self, transaction: Transaction, device: Device, token: str, *, now_s: int) -> CheckInAnswer:
+        commands: list[Command] = []
+        renew_at_s = None
+        certificate = transaction.certificates.newest(device.id)
+        if certificate is not None:
+            renewal = judge_renewal(
+                not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s
+            )
+            renew_at_s = renewal.at_s
+            if renewal.due and may_order(device).allowed:
+                commands.append(Command(name="renew", reason=renewal.reason))
+        return CheckInAnswer(
+            epoch_token=token,
+            next_checkin_s=next_checkin_s(
+                renew_at_s=renew_at_s, now_s=now_s, usual_s=self.hq.checkin_s, jitter=self.hq.jitter()
+            ),
+            seed=b64.encode(self.hq.randomness(SEED_BYTES)),
+            cmd_seq=device.cmd_seq + (1 if commands else 0),
+            commands=commands,
+        )
+
+    def _again(self, transaction: Transaction, device: Device) -> Reply:
+        sealed = transaction.devices.checkin_answer(device.id)
+        if sealed is None:
+            raise Refusal(ProblemType.STALE_EPOCH, "HQ does not remember its last answer; check in with a new txid")
+        stored = json.loads(self.seal.open(sealed, purpose=_PURPOSE))
+        return Reply(message=from_object(CheckInAnswer, stored))
+
+    def _freeze(self, transaction: Transaction, device: Device, reason: str, *, now_s: int) -> Reply:
+        if device.state is not DeviceState.FROZEN:
+            frozen = replace(device, state=move(device.state, DeviceEvent.FREEZE))
+            transaction.devices.save(frozen, seen_token_hash=device.ratchet.token_hash)
+            transaction.events.append("clone.frozen", now_s=now_s, device_id=device.id, data={"reason": reason})
+        return Reply(
+            message=make_problem(
+                ProblemType.STALE_EPOCH,
+                f"{reason}; its certificate goes on working, HQ's operator decides which box keeps the name",
+                retry_after_s=24 * 3600,
+            )
+        )
+
+    def _served(self, transaction: Transaction, device: Device, checkin: CheckIn, *, now_s: int) -> bool:
+        """Is what the box's web server presents a certificate that HQ obtained for it?"""
+        if checkin.served_sha256 is None:
+            return False
+        if transaction.certificates.seen_served(checkin.served_sha256, device_id=device.id, now_s=now_s):
+            return True
+        if checkin.served_sha256 != device.served_sha256:
+            transaction.events.append(
+                "served.other", now_s=now_s, device_id=device.id, data={"sha256": checkin.served_sha256[:64]}
+            )
+        return False
+
+
+def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:
+    checkin = request.message
+    texts = (checkin.firmware, checkin.agent, checkin.txid, checkin.hardware_fingerprint, checkin.served_sha256 or "")
+    if any(len(text) > _LONGEST_TEXT for text in texts):
+        raise Refusal(ProblemType.MALFORMED, f"a text of the check-in is longer than {_LONGEST_TEXT} characters")
+    device_id = request.known.device_id if request.known else None
+    device = transaction.devices.get(device_id) if device_id else None
+    if device is None or device.thumbprint != request.thumbprint:
+        raise Refusal(ProblemType.UNKNOWN_KEY, "this key is not a device's identity; say hello")
+    return device
+
+
+def _publish(zone: ZonePublisher, label: str, addresses: tuple[IPAddress, ...], model: Model) -> None:
+    zone.activate(label, addresses, model.addresses)

@@ -1,0 +1,35 @@
+"""What every use case knows about this HQ: its models, its zone, its clock and dice. Values only; no state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from otscert.domain.admission import Model
+from otscert.domain.quota import Quota
+from otscert.service.ports import Clock, Randomness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hq:
+    """`tokens` are the claim tokens by model; `issuer` and `profile` are what a new order asks for."""
+
+    public_url: str
+    zone: str
+    models: Mapping[str, Model]
+    tokens: Mapping[str, tuple[bytes, ...]]
+    issuer: str
+    profile: str | None
+    checkin_s: int
+    hellos_per_address: Quota
+    hellos_per_model: Quota
+    orders_per_device: Quota
+    clock: Clock
+    randomness: Randomness
+
+    def now_s(self) -> int:
+        return self.clock.now_ms() // 1000
+
+    def jitter(self) -> float:
+        """A number in [0, 1) to spread things with."""
+        return int.from_bytes(self.randomness(4), "big") / 2**32

@@ -1,0 +1,278 @@
+"""The envelope's rules on HQ's side: whose message is this, is it new, and what is the answer to it?
+
+Everything that docs/protocol.md says about `typ`, `url`, `jwk`, `kid` and `seq` is here; what a message asks for is in
+the use case that is handed in. The answer is stored (sealed) in the same transaction as its effects, so the same bytes
+always get the same answer, whatever happened in between.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from otscert.domain.seq import SeqVerdict, judge_seq
+from otscert.service.context import Hq
+from otscert.service.ports import AnswerSigner, Seal, Store
+from otscert.service.refusal import Refusal, make_problem
+from otscert.store.errors import StoreUnavailable
+from otscert.store.keys import DeviceKey
+from otscert.store.transaction import Transaction
+from otscert_agent.wire import jws, messages
+from otscert_agent.wire.errors import WireError
+from otscert_agent.wire.keys import PublicKey
+from otscert_agent.wire.problems import ProblemType
+
+M = TypeVar("M")
+MAX_SEQ = 2**53 - 1  # what every JSON implementation can count to
+_ANSWER = "answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[M]):
+    """A message whose signature was verified. `known` is the key's row, None on first sight."""
+
+    message: M
+    key: PublicKey
+    thumbprint: str
+    known: DeviceKey | None
+    seq: int
+    digest: bytes
+    address: str
+    now_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What a use case answers, and what is to be done once it is on disk."""
+
+    message: Any
+    after: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What goes out: an HTTP status and a body, signed unless no answer could be signed."""
+
+    status: int
+    body: bytes
+    signed: bool = True
+
+
+class Conversation:
+    """Reads, judges and answers the messages of boxes."""
+
+    def __init__(self, *, hq: Hq, store: Store, signer: AnswerSigner, seal: Seal) -> None:
+        self._hq = hq
+        self._store = store
+        self._signer = signer
+        self._seal = seal
+
+    async def read(
+        self, body: bytes, *, path: str, typ: str, kind: type[M] | None, address: str, new_key: bool
+    ) -> Request[M]:
+        """Parse and verify a request; raise `Refused` with the answer to send when it is not acceptable.
+
+        `kind` None means an empty payload; `new_key` says whether this message may introduce its key by `jwk`.
+        """
+        try:
+            envelope = jws.parse(body)
+        except WireError as error:
+            raise Refused(unsigned(ProblemType.MALFORMED, str(error))) from error
+        thumbprint = str(envelope.header.get("kid", ""))
+        try:
+            key = _introduced_key(envelope.header, allowed=new_key)
+            if key is not None:
+                thumbprint = key.thumbprint()
+            known = await self._store.read(lambda transaction: transaction.keys.get(thumbprint))
+            key = key or _remembered_key(known)
+            _verify(envelope, key)
+            seq = _seq(envelope.header, typ=typ, url=self._hq.public_url + path)
+            message = _payload(envelope.payload, kind)
+        except WireError as error:
+            raise Refused(self._signed_problem(ProblemType.MALFORMED, str(error), envelope, thumbprint)) from error
+        except Refusal as refusal:
+            raise Refused(self._sign(refusal.problem, thumbprint, envelope.digest())) from refusal
+        except StoreUnavailable as error:
+            raise Refused(self._unavailable(thumbprint, envelope.digest())) from error
+        return Request(
+            message=message,
+            key=key,
+            thumbprint=thumbprint,
+            known=known,
+            seq=seq,
+            digest=envelope.digest(),
+            address=address,
+            now_s=self._hq.now_s(),
+        )
+
+    async def act(self, request: Request[M], use_case: Callable[[Transaction, Request[M]], Reply]) -> Answer:
+        """Run a use case for a new message, or give the stored answer to a repeated one."""
+        replies: list[Reply] = []
+
+        def work(transaction: Transaction) -> Answer:
+            replies.clear()
+            repeated = self._repeated(transaction, request)
+            if repeated is not None:
+                return repeated
+            try:
+                with transaction.undo_on_error():
+                    reply = use_case(transaction, request)
+            except Refusal as refusal:
+                if refusal.event is not None:
+                    kind, device_id, data = refusal.event
+                    transaction.events.append(kind, now_s=request.now_s, device_id=device_id, data=data)
+                answer = self._sign(refusal.problem, request.thumbprint, request.digest)
+                # A stranger's refused message leaves nothing behind: rows are not to be had for the asking.
+                if request.known is None:
+                    return answer
+            else:
+                replies.append(reply)
+                answer = self._sign(reply.message, request.thumbprint, request.digest)
+            self._record(transaction, request, answer)
+            return answer
+
+        try:
+            answer = await self._store.write(work)
+        except StoreUnavailable:
+            return self._unavailable(request.thumbprint, request.digest)
+        for reply in replies:
+            if reply.after is not None:
+                reply.after()
+        return answer
+
+    async def claim(self, request: Request[M]) -> Answer | None:
+        """Accept the `seq` of a question that changes nothing; None means go on. The same bytes may ask again."""
+
+        def work(transaction: Transaction) -> Answer | None:
+            known = transaction.keys.get(request.thumbprint)
+            if known is not None and known.last_seq == request.seq and known.last_digest == request.digest:
+                return None
+            repeated = self._repeated(transaction, request)
+            if repeated is None:
+                self._record(transaction, request, None)
+            return repeated
+
+        try:
+            return await self._store.write(work)
+        except StoreUnavailable:
+            return self._unavailable(request.thumbprint, request.digest)
+
+    def answer(self, request: Request[M], message: Any) -> Answer:
+        """Sign an answer that is not stored."""
+        return self._sign(message, request.thumbprint, request.digest)
+
+    def _repeated(self, transaction: Transaction, request: Request[M]) -> Answer | None:
+        known = transaction.keys.get(request.thumbprint)
+        if known is None:
+            return None
+        decision = judge_seq(
+            last_seq=known.last_seq, last_digest=known.last_digest, seq=request.seq, digest=request.digest
+        )
+        if decision.verdict is SeqVerdict.NEW:
+            return None
+        if decision.verdict is SeqVerdict.REPEAT and known.last_answer is not None:
+            stored = self._seal.open(known.last_answer, purpose=_ANSWER)
+            return Answer(status=int(stored[:3]), body=stored[3:])
+        kind = ProblemType.SEQ_CONFLICT if decision.verdict is SeqVerdict.CONFLICT else ProblemType.STALE_SEQ
+        problem = make_problem(kind, decision.reason, last_seq=known.last_seq)
+        return self._sign(problem, request.thumbprint, request.digest)
+
+    def _record(self, transaction: Transaction, request: Request[M], answer: Answer | None) -> None:
+        stored = None
+        if answer is not None:
+            stored = self._seal.close(b"%03d" % answer.status + answer.body, purpose=_ANSWER)
+        transaction.keys.record(
+            request.thumbprint,
+            alg=request.key.alg,
+            raw=request.key.raw,
+            seq=request.seq,
+            digest=request.digest,
+            answer=stored,
+            now_s=request.now_s,
+        )
+
+    def _signed_problem(self, kind: ProblemType, detail: str, envelope: jws.Jws, thumbprint: str) -> Answer:
+        return self._sign(make_problem(kind, detail), thumbprint, envelope.digest())
+
+    def _unavailable(self, thumbprint: str, digest: bytes) -> Answer:
+        detail = "HQ's store cannot be written right now; nothing was changed, the box keeps what it has"
+        return self._sign(make_problem(ProblemType.UNAVAILABLE, detail, retry_after_s=30), thumbprint, digest)
+
+    def _sign(self, message: Any, thumbprint: str, digest: bytes) -> Answer:
+        body = self._signer.sign(
+            messages.to_json(message),
+            typ=message.TYP,
+            audience=thumbprint,
+            request_digest=digest,
+            now_s=self._hq.now_s(),
+        )
+        return Answer(status=_status(message), body=body)
+
+
+class Refused(Exception):
+    """Not accepted; `answer` is what to send."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+def unsigned(kind: ProblemType, detail: str, *, retry_after_s: int | None = None) -> Answer:
+    """A plain RFC 9457 problem, for requests that no signed answer can be bound to."""
+    problem = make_problem(kind, detail, retry_after_s=retry_after_s)
+    return Answer(status=problem.status, body=messages.to_json(problem), signed=False)
+
+
+def _status(message: Any) -> int:
+    if isinstance(message, messages.Problem):
+        return message.status
+    if isinstance(message, messages.Pending):
+        return 202
+    return 403 if isinstance(message, messages.Refused) else 200
+
+
+def _introduced_key(header: dict[str, Any], *, allowed: bool) -> PublicKey | None:
+    if ("jwk" in header) == ("kid" in header):
+        raise WireError("the protected header must have either jwk or kid")
+    if "jwk" not in header:
+        if not isinstance(header["kid"], str):
+            raise WireError("kid is not a string")
+        return None
+    if not allowed:
+        raise WireError("this message must name its key by kid")
+    return PublicKey.from_jwk(header["jwk"])
+
+
+def _remembered_key(known: DeviceKey | None) -> PublicKey:
+    if known is None:
+        raise Refusal(ProblemType.UNKNOWN_KEY, "no message with this key's jwk was ever accepted")
+    return PublicKey(known.alg, known.raw)
+
+
+def _verify(envelope: jws.Jws, key: PublicKey) -> None:
+    try:
+        envelope.verify(key)
+    except WireError as error:
+        raise Refusal(ProblemType.BAD_SIGNATURE, str(error)) from error
+
+
+def _seq(header: dict[str, Any], *, typ: str, url: str) -> int:
+    if header["typ"] != typ:
+        raise WireError(f"typ is {json.dumps(header['typ'])[:80]}, but this endpoint takes {typ}")
+    if header.get("url") != url:
+        # Compared with what HQ is configured to be, never with Host (RFC 8555, section 6.4, has the same rule).
+        raise WireError(f"url is {json.dumps(header.get('url'))[:200]}, but this is {url}")
+    seq = header.get("seq")
+    if not isinstance(seq, int) or isinstance(seq, bool) or not 1 <= seq <= MAX_SEQ:
+        raise WireError("seq is not a number from 1 to 2^53-1")
+    return seq
+
+
+def _payload(payload: bytes, kind: type[M] | None) -> Any:
+    if kind is None:
+        if payload:
+            raise WireError("the payload of this message must be empty")
+        return None
+    return messages.from_object(kind, jws.json_object(payload, what="the payload"))

@@ -1,0 +1,366 @@
+"""A box enrolls: its CSR is checked, a policy admits it, its order is put into the queue.
+
+Everything is one transaction: a box is admitted with its name, its keys and its order, or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from otscert.domain.addresses import AddressError, parse_address
+from otscert.domain.admission import Admission, Contribution, Model, Policy, judge_admission
+from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr
+from otscert.domain.device import Device, DeviceState, may_order
+from otscert.domain.names import certificate_names
+from otscert.domain.order import Order, OrderState
+from otscert.domain.ratchet import Ratchet
+from otscert.service.context import Hq
+from otscert.service.conversation import Reply, Request
+from otscert.service.hello import check_epoch, hash_token, known_model
+from otscert.service.ports import Signals, ZonePublisher
+from otscert.service.publish import published_addresses
+from otscert.service.refusal import Refusal
+from otscert.service.topics import DUE
+from otscert.store.hellos import HelloRow
+from otscert.store.transaction import Transaction
+from otscert_agent.wire import b64, jws, kdf
+from otscert_agent.wire.errors import WireError
+from otscert_agent.wire.keys import PublicKey
+from otscert_agent.wire.messages import (
+    EPOCH_TOKEN_BYTES,
+    PATH_ORDERS,
+    SEED_BYTES,
+    TXID_BYTES,
+    TYP_BINDING,
+    Binding,
+    Enroll,
+    Granted,
+    Refused,
+    from_object,
+)
+from otscert_agent.wire.problems import ProblemType
+
+MAX_ADDRESSES = 16
+_ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """The use case with what it works on outside the store."""
+
+    hq: Hq
+    zone: ZonePublisher
+    signals: Signals
+
+    def __call__(self, transaction: Transaction, request: Request[Enroll]) -> Reply:
+        row = _open_transaction(transaction, request)
+        if row.device_id is None:
+            _check_binding(transaction, request, row)
+        csr = self._checked_csr(transaction, request, row)
+        if row.csr_sha256 is not None:
+            return self._granted_again(transaction, request, row)
+        if row.device_id is None:
+            return self._admit(transaction, request, row, csr)
+        return self._renew(transaction, request, row, csr)
+
+    def _checked_csr(self, transaction: Transaction, request: Request[Enroll], row: HelloRow) -> CheckedCsr:
+        try:
+            csr = check_csr(
+                b64.decode(request.message.csr, what="csr"),
+                names=certificate_names(row.label, self.hq.zone),
+                expected_point=row.expected_point,
+            )
+        except ContributionMismatch as error:
+            raise Refusal(ProblemType.BAD_CONTRIBUTION, str(error)) from error
+        except (CsrRefused, WireError) as error:
+            raise Refusal(ProblemType.BAD_CSR, str(error)) from error
+        if row.csr_sha256 is not None and row.csr_sha256 != csr.sha256:
+            raise Refusal(ProblemType.TXID_CONFLICT, "this transaction was enrolled with another CSR; say hello again")
+        if row.csr_sha256 is None:
+            _refuse_known_key(transaction, csr.spki_sha256, csr.x_coordinate, row)
+        return csr
+
+    def _admit(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
+        model = known_model(self.hq, row.model)
+        token = self._token_bucket(request, row.model)
+        admission = judge_admission(
+            model, token_valid=None if request.message.token_proof is None else token is not None
+        )
+        if admission.policy is None:
+            return Reply(message=Refused(reason=admission.reason, final=False, retry_after_s=3600))
+        self._spend_admission(transaction, request, model, admission)
+        addresses, refused = judge_addresses(model, request.message.addresses)
+        epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
+        device = self._new_device(request, row, admission, addresses, epoch_token)
+        transaction.devices.add(device)
+        transaction.names.give(row.label, device_id=device.id)
+        self._enter_identity(transaction, request, row, device)
+        transaction.events.append(
+            "device.admitted",
+            now_s=request.now_s,
+            device_id=device.id,
+            data={"policy": admission.policy, "label": row.label, "address": request.address, "refused": refused},
+        )
+        return self._granted(transaction, request, row, csr, device=device, epoch_token=epoch_token)
+
+    def _renew(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
+        if request.known is None or request.known.device_id != row.device_id:
+            raise Refusal(ProblemType.TXID_CONFLICT, "this transaction belongs to another key")
+        device = transaction.devices.get(row.device_id or "")
+        if device is None:
+            raise Refusal(ProblemType.UNKNOWN_KEY, "HQ does not know this device any more")
+        check_epoch(device, request.message.epoch_token)
+        permission = may_order(device)
+        if not permission.allowed:
+            return Reply(message=Refused(reason=permission.reason, final=False, retry_after_s=24 * 3600))
+        decision = transaction.quotas.spend(
+            f"orders:device:{device.id}", self.hq.orders_per_device, now_ms=request.now_s * 1000
+        )
+        if not decision.allowed:
+            reason = f"this box already had {self.hq.orders_per_device.count} certificates lately"
+            return Reply(message=Refused(reason=reason, final=False, retry_after_s=decision.retry_after_s))
+        addresses, _ = judge_addresses(known_model(self.hq, device.model), request.message.addresses)
+        epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
+        renewed = replace(
+            device,
+            firmware=row.firmware,
+            source=row.source,
+            contribution=Contribution.OPEN,
+            last_seen_s=request.now_s,
+            addresses=addresses or device.addresses,
+            ratchet=replace(
+                device.ratchet,
+                token_hash=hash_token(epoch_token),
+                previous_hash=device.ratchet.token_hash,
+                last_txid="",
+            ),
+        )
+        transaction.devices.save(renewed, seen_token_hash=device.ratchet.token_hash)
+        transaction.events.append("device.renewing", now_s=request.now_s, device_id=device.id)
+        return self._granted(transaction, request, row, csr, device=renewed, epoch_token=epoch_token)
+
+    def _granted_again(self, transaction: Transaction, request: Request[Enroll], row: HelloRow) -> Reply:
+        """The same enrolment under a new seq: its answer was lost. The order stands; the epoch token is made anew."""
+        order = transaction.orders.by_txid(row.txid)
+        device = transaction.devices.get(order.device_id) if order else None
+        if order is None or device is None or row.identity != request.thumbprint or device.ratchet.last_txid:
+            raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; say hello again")
+        epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
+        ratchet = replace(device.ratchet, token_hash=hash_token(epoch_token))
+        transaction.devices.save(replace(device, ratchet=ratchet), seen_token_hash=device.ratchet.token_hash)
+        return Reply(message=self._granted_message(order, epoch_token))
+
+    def _granted(
+        self,
+        transaction: Transaction,
+        request: Request[Enroll],
+        row: HelloRow,
+        csr: CheckedCsr,
+        *,
+        device: Device,
+        epoch_token: str,
+    ) -> Reply:
+        transaction.hellos.enrolled(row.txid, csr_sha256=csr.sha256, identity=request.thumbprint)
+        transaction.keys.forget_answer(row.thumbprint)  # and with it r
+        transaction.verified_keys.add(
+            spki_sha256=csr.spki_sha256,
+            x_coordinate=csr.x_coordinate,
+            device_id=device.id,
+            kind="certificate",
+            contribution=device.contribution,
+            source=device.source,
+            now_s=request.now_s,
+        )
+        order = self._new_order(row, csr, device, now_s=request.now_s)
+        transaction.orders.add(order)
+        return Reply(
+            message=self._granted_message(order, epoch_token),
+            after=lambda: self._after_commit(device),
+        )
+
+    def _after_commit(self, device: Device) -> None:
+        model = known_model(self.hq, device.model)
+        self.zone.activate(device.label, published_addresses(model, device.addresses), model.addresses)
+        self.signals.publish(DUE)
+
+    def _granted_message(self, order: Order, epoch_token: str) -> Granted:
+        return Granted(
+            device_id=order.device_id,
+            names=list(order.names),
+            order=f"{self.hq.public_url}{PATH_ORDERS}{order.id}",
+            epoch_token=epoch_token,
+            next_checkin_s=self.hq.checkin_s,
+            seed=b64.encode(self.hq.randomness(SEED_BYTES)),
+        )
+
+    def _new_order(self, row: HelloRow, csr: CheckedCsr, device: Device, *, now_s: int) -> Order:
+        return Order(
+            id=b64.encode(self.hq.randomness(_ID_BYTES)),
+            device_id=device.id,
+            txid=row.txid,
+            label=row.label,
+            names=certificate_names(row.label, self.hq.zone),
+            csr_der=csr.der,
+            state=OrderState.WAITING,
+            issuer=self.hq.issuer,
+            profile=self.hq.profile,
+            attempt=0,
+            url=None,
+            reason="waiting for its turn",
+            created_at_s=now_s,
+            next_at_s=now_s,
+            certificate_sha256=None,
+        )
+
+    def _new_device(
+        self,
+        request: Request[Enroll],
+        row: HelloRow,
+        admission: Admission,
+        addresses: tuple[str, ...],
+        epoch_token: str,
+    ) -> Device:
+        return Device(
+            id=b64.encode(self.hq.randomness(_ID_BYTES)),
+            thumbprint=request.thumbprint,
+            model=row.model,
+            serial=row.serial,
+            firmware=row.firmware,
+            label=row.label,
+            state=DeviceState.ACTIVE,
+            policy=str(admission.policy),
+            contribution=Contribution.OPEN,
+            source=row.source,
+            admitted_at_s=request.now_s,
+            last_seen_s=request.now_s,
+            addresses=addresses,
+            served_sha256=None,
+            unserved=0,
+            cmd_seq=0,
+            ratchet=Ratchet(
+                token_hash=hash_token(epoch_token),
+                previous_hash=b"",
+                last_txid="",
+                fingerprint=row.fingerprint,
+                last_resync_s=None,
+            ),
+        )
+
+    def _enter_identity(
+        self, transaction: Transaction, request: Request[Enroll], row: HelloRow, device: Device
+    ) -> None:
+        raw = request.key.raw
+        x_coordinate = raw[1:33] if len(raw) == 65 else raw
+        spki_sha256 = hashlib.sha256(raw).digest()
+        _refuse_known_key(transaction, spki_sha256, x_coordinate, row)
+        transaction.verified_keys.add(
+            spki_sha256=spki_sha256,
+            x_coordinate=x_coordinate,
+            device_id=device.id,
+            kind="identity",
+            contribution=device.contribution,
+            source=device.source,
+            now_s=request.now_s,
+        )
+        # The key's row is written with the answer, after this; binding it here would find none.
+        transaction.keys.record(
+            request.thumbprint, alg=request.key.alg, raw=raw, seq=0, digest=b"", answer=None, now_s=request.now_s
+        )
+        transaction.keys.bind(request.thumbprint, device.id)
+
+    def _token_bucket(self, request: Request[Enroll], model: str) -> str | None:
+        """A name for the valid token (for its quota), None when the proof fits no token of the model."""
+        try:
+            proof = b64.decode(request.message.token_proof or "", what="token_proof")
+            txid = b64.decode(request.message.txid, length=TXID_BYTES, what="txid")
+        except WireError as error:
+            raise Refusal(ProblemType.BAD_TOKEN, str(error)) from error
+        found = None
+        for token in self.hq.tokens.get(model, ()):
+            # Every token is tried, so that time tells nothing about which one fits.
+            if hmac.compare_digest(kdf.token_proof(token, txid, request.thumbprint), proof):
+                found = hashlib.sha256(token).hexdigest()[:16]
+        return found
+
+    def _spend_admission(
+        self, transaction: Transaction, request: Request[Enroll], model: Model, admission: Admission
+    ) -> None:
+        buckets = [
+            (f"admit:model:{model.name}", model.admissions_per_model),
+            (f"admit:address:{request.address}", model.admissions_per_address),
+        ]
+        if admission.policy is Policy.TOKEN:
+            buckets.append((f"admit:token:{self._token_bucket(request, model.name)}", model.admissions_per_model))
+        for bucket, quota in buckets:
+            decision = transaction.quotas.spend(bucket, quota, now_ms=request.now_s * 1000)
+            if not decision.allowed:
+                raise Refusal(
+                    ProblemType.OVER_QUOTA,
+                    f"policy {admission.policy} of model {model.name} admits {quota.count} boxes in {quota.period_s} s",
+                    retry_after_s=decision.retry_after_s,
+                )
+
+
+def judge_addresses(model: Model, texts: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Sort a box's addresses into publishable ones (canonical text) and refused ones with their reasons.
+
+    Raises `Refusal` when the box sent some and none can be published, because its owner would find nothing.
+    """
+    if len(texts) > MAX_ADDRESSES:
+        raise Refusal(ProblemType.BAD_ADDRESS, f"more than {MAX_ADDRESSES} addresses")
+    allowed: list[str] = []
+    refused: dict[str, str] = {}
+    for text in texts:
+        try:
+            address = parse_address(text)
+        except AddressError as error:
+            refused[text[:45]] = str(error)
+            continue
+        verdict = model.addresses.judge(address)
+        if verdict.allowed:
+            allowed.append(str(address))
+        else:
+            refused[str(address)] = verdict.reason
+    if texts and not allowed:
+        reasons = "; ".join(f"{address} {reason}" for address, reason in refused.items())
+        raise Refusal(ProblemType.BAD_ADDRESS, f"{reasons}. Send the box's private LAN addresses")
+    return tuple(dict.fromkeys(allowed)), refused
+
+
+def _open_transaction(transaction: Transaction, request: Request[Enroll]) -> HelloRow:
+    row = transaction.hellos.get(request.message.txid)
+    if row is None or row.expires_at_s < request.now_s:
+        raise Refusal(ProblemType.UNKNOWN_TXID, "HQ has no open transaction with this txid; say hello again")
+    if row.identity is not None and row.identity != request.thumbprint:
+        raise Refusal(ProblemType.TXID_CONFLICT, "this transaction was enrolled by another key")
+    return row
+
+
+def _check_binding(transaction: Transaction, request: Request[Enroll], row: HelloRow) -> None:
+    """The hello key must have named this identity key as its successor, in this transaction."""
+    hello_key = transaction.keys.get(row.thumbprint)
+    if hello_key is None:
+        raise Refusal(ProblemType.UNKNOWN_TXID, "HQ has forgotten the hello of this transaction; say hello again")
+    if request.known is not None and request.known.device_id is not None and row.identity is None:
+        raise Refusal(ProblemType.BAD_CONTRIBUTION, "this identity key belongs to a device already")
+    try:
+        binding = jws.from_object(dict(request.message.binding or {}))
+        binding.verify(PublicKey(hello_key.alg, hello_key.raw))
+        bound = from_object(Binding, jws.json_object(binding.payload, what="the binding"))
+    except WireError as error:
+        raise Refusal(ProblemType.BAD_SIGNATURE, f"the binding of the identity key: {error}") from error
+    if binding.header["typ"] != TYP_BINDING or bound != Binding(txid=row.txid, thumbprint=request.thumbprint):
+        raise Refusal(ProblemType.BAD_SIGNATURE, "the binding names another transaction or another key")
+
+
+def _refuse_known_key(transaction: Transaction, spki_sha256: bytes, x_coordinate: bytes, row: HelloRow) -> None:
+    holder = transaction.verified_keys.holder(spki_sha256=spki_sha256, x_coordinate=x_coordinate)
+    if holder is not None:
+        raise Refusal(
+            ProblemType.BAD_CONTRIBUTION,
+            "this key was used before; make a new one. If the firmware did not repeat it, the box's randomness did",
+            event=("key.duplicate", holder, {"model": row.model, "fingerprint": row.fingerprint, "label": row.label}),
+        )

@@ -1,0 +1,153 @@
+"""A box says hello: names to ask a certificate for, and HQ's half of its key.
+
+Nothing is admitted here and nothing is published; the row and the reserved name are gone after ten minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from otscert.domain.admission import Model, asks
+from otscert.domain.device import Device
+from otscert.domain.names import RANDOM_BYTES, certificate_names, make_label
+from otscert.domain.quota import Quota
+from otscert.service.context import Hq
+from otscert.service.conversation import Reply, Request
+from otscert.service.refusal import Refusal
+from otscert.store.errors import AlreadyThere
+from otscert.store.hellos import HelloRow
+from otscert.store.transaction import Transaction
+from otscert_agent.wire import b64, point
+from otscert_agent.wire.errors import WireError
+from otscert_agent.wire.messages import NONCE_BYTES, TXID_BYTES, Challenge, Contribution, Hello
+from otscert_agent.wire.problems import ProblemType
+
+TRANSACTION_S = 600
+_NAME_TRIES = 8
+_LONGEST_TEXT = 200
+SOURCES = frozenset({"starved", "jitter", "hwrng", "secure-element"})
+
+
+def say_hello(hq: Hq, transaction: Transaction, request: Request[Hello]) -> Reply:
+    """Answer a hello with a challenge; raise `Refusal` when there is nothing to challenge."""
+    hello = request.message
+    model = known_model(hq, hello.model)
+    d0 = _check(hello)
+    device = _renewing_device(transaction, request)
+    if device is None:
+        _spend(transaction, f"hello:address:{request.address}", hq.hellos_per_address, request)
+        _spend(transaction, f"hello:model:{model.name}", hq.hellos_per_model, request)
+    transaction.hellos.replace_open(request.thumbprint)
+    txid = b64.encode(hq.randomness(TXID_BYTES))
+    label = device.label if device else _reserve_label(hq, transaction, model, txid)
+    r = point.scalar_from_bytes(hq.randomness(48))
+    row = HelloRow(
+        txid=txid,
+        thumbprint=request.thumbprint,
+        model=model.name,
+        serial=hello.serial,
+        firmware=hello.firmware,
+        fingerprint=hello.hardware_fingerprint,
+        source=hello.report.source,
+        canary=hello.canary,
+        label=label,
+        expected_point=_contributed(d0, r),
+        address=request.address,
+        device_id=device.id if device else None,
+        expires_at_s=request.now_s + TRANSACTION_S,
+        csr_sha256=None,
+        identity=None,
+    )
+    try:
+        transaction.hellos.add(row, d0_sha256=hashlib.sha256(d0).digest(), now_s=request.now_s)
+    except AlreadyThere as error:
+        raise Refusal(ProblemType.USED_D0, "HQ has seen this D0 before; derive a new one") from error
+    return Reply(
+        message=Challenge(
+            txid=txid,
+            names=list(certificate_names(label, hq.zone)),
+            contribution=Contribution(open=b64.encode(point.encode_scalar(r))),
+            asks=[] if device else list(asks(model)),
+            ttl_s=TRANSACTION_S,
+        )
+    )
+
+
+def known_model(hq: Hq, name: str) -> Model:
+    model = hq.models.get(name)
+    if model is None:
+        raise Refusal(
+            ProblemType.UNKNOWN_MODEL,
+            f"this HQ has no model {name[:60]!r}: its operator adds it to the configuration,"
+            " or the firmware is given the right name",
+            retry_after_s=3600,
+        )
+    return model
+
+
+def _check(hello: Hello) -> bytes:
+    """Check what a later step relies on; returns D0."""
+    texts = (hello.model, hello.firmware, hello.hardware_fingerprint, hello.serial or "", hello.canary)
+    if any(len(text) > _LONGEST_TEXT for text in texts):
+        raise Refusal(ProblemType.MALFORMED, f"a text of the hello is longer than {_LONGEST_TEXT} characters")
+    if hello.report.source not in SOURCES:
+        raise Refusal(ProblemType.MALFORMED, f"report.source is not one of {', '.join(sorted(SOURCES))}")
+    try:
+        b64.decode(hello.nonce, length=NONCE_BYTES, what="nonce")
+        d0 = b64.decode(hello.d0, length=point.POINT_BYTES, what="d0")
+        point.coordinates(d0, what="d0")
+    except WireError as error:
+        raise Refusal(ProblemType.MALFORMED, str(error)) from error
+    return d0
+
+
+def _contributed(d0: bytes, r: int) -> bytes:
+    try:
+        return point.contributed(d0, r)
+    except WireError as error:  # D0 = -r*G: cannot be aimed at, r was drawn after D0 was sent
+        raise Refusal(ProblemType.USED_D0, "this D0 cannot be used; derive a new one") from error
+
+
+def _renewing_device(transaction: Transaction, request: Request[Hello]) -> Device | None:
+    """The device whose identity key signed, None for a first enrolment."""
+    if request.known is None or request.known.device_id is None:
+        return None
+    device = transaction.devices.get(request.known.device_id)
+    if device is None or device.thumbprint != request.thumbprint or device.model != request.message.model:
+        raise Refusal(ProblemType.START_OVER, "this identity is not the one that HQ knows for this model")
+    check_epoch(device, request.message.epoch_token)
+    if request.message.hardware_fingerprint != device.ratchet.fingerprint:
+        raise Refusal(
+            ProblemType.START_OVER,
+            "the hardware is not the one that was enrolled: forget this identity and enrol as a new box",
+            event=("clone.seen", device.id, {"fingerprint": request.message.hardware_fingerprint}),
+        )
+    return device
+
+
+def check_epoch(device: Device, token: str | None) -> None:
+    """Raise `Refusal` unless `token` is the device's current epoch token."""
+    if token is None or hash_token(token) != device.ratchet.token_hash:
+        raise Refusal(ProblemType.STALE_EPOCH, "the epoch token is not the current one; check in first, then ask again")
+
+
+def hash_token(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _reserve_label(hq: Hq, transaction: Transaction, model: Model, txid: str) -> str:
+    for _ in range(_NAME_TRIES):
+        label = make_label(model.naming, hq.randomness(RANDOM_BYTES))
+        if transaction.names.reserve(label, txid=txid):
+            return label
+    raise Refusal(ProblemType.UNAVAILABLE, "HQ found no free name; its operator should use opaque names")
+
+
+def _spend(transaction: Transaction, bucket: str, quota: Quota, request: Request[Hello]) -> None:
+    decision = transaction.quotas.spend(bucket, quota, now_ms=request.now_s * 1000)
+    if not decision.allowed:
+        raise Refusal(
+            ProblemType.OVER_QUOTA,
+            f"more than {quota.count} hellos in {quota.period_s} s; ask again later",
+            retry_after_s=decision.retry_after_s,
+        )

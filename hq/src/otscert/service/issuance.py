@@ -1,0 +1,222 @@
+"""One order through a CA, step by step: what is about to happen is on disk before it happens.
+
+Each step reads the order's state, does what that state calls for, and moves it by the table of `domain.order`. Started
+again after a kill at any instruction it goes on from the state on disk. Never two certificates for one CSR: after
+FINALIZING the same CA order is asked until the CA itself says that it is invalid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from otscert.acme.certificate import Chain
+from otscert.acme.fault import Fault, Remedy, of_outcome
+from otscert.acme.order import Order as AcmeOrder
+from otscert.acme.order import OrderStatus
+from otscert.acme.polling import next_poll_s
+from otscert.ca.errors import CaError
+from otscert.ca.issuer import Polled
+from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState
+from otscert.service.context import Hq
+from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
+from otscert.service.topics import order_ended
+from otscert.store.certificates import Certificate
+from otscert.store.transaction import Transaction
+
+POLL_UNTIL_S = 120.0
+"""How long one run polls an order at the CA before it goes back into the queue."""
+_REQUEUE_S = 5
+
+
+class IssuanceError(Exception):
+    """This run of the order ended without the next state; `fault` says what is to be done about it."""
+
+    def __init__(self, fault: Fault, *, restart: bool = False) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+        self.restart = restart
+        """The CA's order cannot be used any more; the next run begins a new one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issuance:
+    """Takes orders through one issuer. Safe for concurrent orders; one order is run by one caller at a time."""
+
+    hq: Hq
+    store: Store
+    issuer: Issuer
+    challenger: Challenger
+    zone: ZonePublisher
+    name_servers: NameServers
+    signals: Signals
+
+    async def run(self, order: Order) -> Order:
+        """Advance an order until it has ended; raise `CaError` or `IssuanceError` where it cannot go on now."""
+        steps: dict[OrderState, Callable[[Order], Awaitable[Order]]] = {
+            OrderState.WAITING: self._claim,
+            OrderState.CREATING: self._find_again,
+            OrderState.CREATED: self._publish,
+            OrderState.PUBLISHED: self._prove,
+            OrderState.FINALIZING: self._finish,
+        }
+        while order.state not in TERMINAL:
+            order = await steps[order.state](order)
+        self.signals.publish(order_ended(order.id))
+        return order
+
+    async def _claim(self, order: Order) -> Order:
+        attempt = order.attempt + 1
+        order = await self._advance(order, OrderEvent.CLAIM, attempt=attempt, reason="ordering at the CA")
+        return await self._open(order)
+
+    async def _open(self, order: Order) -> Order:
+        opened = await self.issuer.open_order(order.names, profile=order.profile)
+        return await self._advance(order, OrderEvent.OPEN, url=opened.url)
+
+    async def _find_again(self, order: Order) -> Order:
+        """HQ ended between newOrder and the commit of its URL: look for the order before placing another."""
+        found = await self.issuer.find_order(order.names)
+        if found is not None and not await self._is_known(found.url):
+            return await self._advance(order, OrderEvent.OPEN, url=found.url)
+        return await self._open(order)
+
+    async def _is_known(self, url: str) -> bool:
+        return await self.store.read(lambda transaction: transaction.orders.url_known(url))
+
+    async def _publish(self, order: Order) -> Order:
+        acme_order = (await self._look(order)).order
+        challenges = await self.challenger.challenges(acme_order)
+        values = [challenge.txt_value for challenge in challenges]
+
+        def publish(transaction: Transaction) -> Order:
+            transaction.challenges.put(order.id, order.label, values)
+            return transaction.orders.advance(order, OrderEvent.PUBLISH, reason="proving control of the name")
+
+        published = await self.store.write(publish)
+        return await self._prove(published)
+
+    async def _prove(self, order: Order) -> Order:
+        acme_order = (await self._look(order)).order
+        if acme_order.status is OrderStatus.PENDING:
+            await self._answer_challenges(order, acme_order)
+            acme_order = await self._poll(order, until={OrderStatus.READY})
+        order = await self._advance(order, OrderEvent.FINALIZE, reason="the CA is issuing")
+        return await self._finalize(order, acme_order)
+
+    async def _answer_challenges(self, order: Order, acme_order: AcmeOrder) -> None:
+        challenges = await self.challenger.challenges(acme_order)
+        if not challenges:
+            return
+        values = sorted({challenge.txt_value for challenge in challenges})
+        for value in values:
+            self.zone.put_txt(order.label, value)
+        name = f"_acme-challenge.{order.label}.{self.hq.zone}"
+        why_not = await self.name_servers.wait_until_served(name, values)
+        if why_not is not None:
+            raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason=f"HQ's own name servers: {why_not}"))
+        await asyncio.gather(*map(self.challenger.answer, challenges))
+
+    async def _finish(self, order: Order) -> Order:
+        """HQ ended after FINALIZING was on disk: the CA's word decides whether finalize was received."""
+        return await self._finalize(order, (await self._look(order)).order)
+
+    async def _finalize(self, order: Order, acme_order: AcmeOrder) -> Order:
+        if acme_order.status is OrderStatus.READY:
+            acme_order = await self._send_csr(order, acme_order)
+        if acme_order.status is not OrderStatus.VALID:
+            acme_order = await self._poll(order, until={OrderStatus.VALID})
+        return await self._store_certificate(order, await self.issuer.chain(acme_order))
+
+    async def _send_csr(self, order: Order, acme_order: AcmeOrder) -> AcmeOrder:
+        try:
+            return (await self.issuer.finalize(acme_order, order.csr_der)).order
+        except CaError as error:
+            if error.fault.remedy is not Remedy.POLL:
+                raise
+            # orderNotReady for an order that was ready: our first finalize was received, its answer was lost.
+            return acme_order
+
+    async def _store_certificate(self, order: Order, chain: Chain) -> Order:
+        _check_chain(order, chain)
+        now_s = self.hq.now_s()
+        sha256 = chain.leaf.sha256.hex()
+        certificate = Certificate(
+            sha256=sha256,
+            device_id=order.device_id,
+            order_id=order.id,
+            issuer=order.issuer,
+            serial=f"{chain.leaf.serial:x}",
+            spki_sha256=chain.leaf.spki_sha256,
+            not_before_s=int(chain.leaf.not_before.timestamp()),
+            not_after_s=int(chain.leaf.not_after.timestamp()),
+            chain_pem=chain.pem,
+            issued_at_s=now_s,
+            served_at_s=None,
+        )
+
+        def finish(transaction: Transaction) -> tuple[Order, list[tuple[str, str]]]:
+            issued = transaction.orders.advance(order, OrderEvent.ISSUE, certificate_sha256=sha256, reason="issued")
+            transaction.certificates.add(certificate)
+            transaction.devices.count_unserved(order.device_id)
+            transaction.events.append(
+                "order.issued",
+                now_s=now_s,
+                device_id=order.device_id,
+                order_id=order.id,
+                data={"sha256": sha256, "issuer": order.issuer, "not_after_s": certificate.not_after_s},
+            )
+            return issued, transaction.challenges.drop(order.id)
+
+        issued, values = await self.store.write(finish)
+        for label, value in values:
+            self.zone.drop_txt(label, value)
+        return issued
+
+    async def _look(self, order: Order) -> Polled:
+        if order.url is None:
+            raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason="the order's URL is missing"), restart=True)
+        try:
+            polled = await self.issuer.order(order.url)
+        except CaError as error:
+            if error.fault.problem is not None and error.fault.problem.status == 404:
+                raise IssuanceError(error.fault, restart=True) from error
+            raise
+        if polled.order.status is OrderStatus.INVALID:
+            raise IssuanceError(of_outcome(polled.order.error), restart=True)
+        return polled
+
+    async def _poll(self, order: Order, *, until: set[OrderStatus]) -> AcmeOrder:
+        time_s = asyncio.get_running_loop().time
+        deadline_s = time_s() + POLL_UNTIL_S
+        retry_after_s: float | None = None
+        attempt = 0
+        while True:
+            delay_s = next_poll_s(attempt, retry_after_s, self.hq.jitter())
+            if time_s() + delay_s > deadline_s:
+                reason = f"the CA has not said {' or '.join(sorted(each.value for each in until))} yet"
+                raise IssuanceError(Fault(remedy=Remedy.POLL, reason=reason, retry_after_s=max(delay_s, _REQUEUE_S)))
+            await asyncio.sleep(delay_s)
+            polled = await self._look(order)
+            if polled.order.status in until:
+                return polled.order
+            attempt, retry_after_s = attempt + 1, polled.retry_after_s
+
+    async def _advance(self, order: Order, event: OrderEvent, **changes: object) -> Order:
+        return await self.store.write(lambda transaction: transaction.orders.advance(order, event, **changes))
+
+
+def _check_chain(order: Order, chain: Chain) -> None:
+    """Refuse a certificate that the box could not use, before it is told that there is one."""
+    csr = x509.load_der_x509_csr(order.csr_der)
+    spki = csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    if chain.leaf.spki_sha256 != hashlib.sha256(spki).digest():
+        raise IssuanceError(Fault(remedy=Remedy.PERMANENT, reason="the CA's certificate is for another key"))
+    if chain.leaf.names != set(order.names):
+        names = ", ".join(sorted(chain.leaf.names))
+        raise IssuanceError(Fault(remedy=Remedy.PERMANENT, reason=f"the CA's certificate is for other names: {names}"))

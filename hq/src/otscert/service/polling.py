@@ -1,0 +1,71 @@
+"""A box asks for its order, and is kept waiting until there is something to say."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from otscert.domain.order import Order, OrderState
+from otscert.service.context import Hq
+from otscert.service.conversation import Answer, Conversation, Refused, Request
+from otscert.service.ports import Signals, Store
+from otscert.service.refusal import make_problem
+from otscert.service.topics import order_ended
+from otscert.store.transaction import Transaction
+from otscert_agent.wire.messages import OrderState as OrderStateMessage
+from otscert_agent.wire.problems import ProblemType
+
+HOLD_S = 25.0
+_SOON_S = 30  # an order due within this time is worth holding the connection for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderPolling:
+    """The long poll: an answer at once when the order has ended or waits for long, else when it ends."""
+
+    hq: Hq
+    store: Store
+    signals: Signals
+    conversation: Conversation
+
+    async def __call__(self, request: Request[None], order_id: str) -> Answer:
+        refused = await self.conversation.claim(request)
+        if refused is not None:
+            return refused
+        time_s = asyncio.get_running_loop().time
+        deadline_s = time_s() + HOLD_S
+        # Listening starts before looking, so that an end in between is not missed.
+        with self.signals.listen(order_ended(order_id)) as heard:
+            message = await self._look(request, order_id)
+            while _worth_holding(message) and time_s() < deadline_s:
+                await heard(deadline_s - time_s())
+                message = await self._look(request, order_id)
+        return self.conversation.answer(request, message)
+
+    async def _look(self, request: Request[None], order_id: str) -> OrderStateMessage:
+        def read(transaction: Transaction) -> OrderStateMessage | None:
+            order = transaction.orders.get(order_id)
+            device = transaction.devices.get(order.device_id) if order else None
+            if order is None or device is None or device.thumbprint != request.thumbprint:
+                return None
+            certificate = transaction.certificates.get(order.certificate_sha256 or "")
+            return _message(order, certificate.chain_pem if certificate else None, now_s=self.hq.now_s())
+
+        message = await self.store.read(read)
+        if message is None:
+            # Another device's order looks like no order at all.
+            problem = make_problem(ProblemType.NOT_FOUND, "this box has no such order")
+            raise Refused(self.conversation.answer(request, problem))
+        return message
+
+
+def _worth_holding(message: OrderStateMessage) -> bool:
+    return message.status == "waiting" and (message.retry_after_s or 0) <= _SOON_S
+
+
+def _message(order: Order, chain_pem: str | None, *, now_s: int) -> OrderStateMessage:
+    if order.state is OrderState.ISSUED:
+        return OrderStateMessage(status="issued", chain=chain_pem)
+    if order.state is OrderState.FAILED:
+        return OrderStateMessage(status="failed", why=order.reason)
+    return OrderStateMessage(status="waiting", why=order.reason, retry_after_s=max(0, order.next_at_s - now_s))

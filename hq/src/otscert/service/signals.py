@@ -1,0 +1,37 @@
+"""`Signals` within one process: events by topic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+
+
+class LocalSignals:
+    """For one event loop. A topic costs memory only while somebody listens to it."""
+
+    def __init__(self) -> None:
+        self._listening: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def publish(self, topic: str) -> None:
+        for event in self._listening.get(topic, ()):
+            event.set()
+
+    @contextmanager
+    def listen(self, topic: str) -> Iterator[Callable[[float], Awaitable[None]]]:
+        event = asyncio.Event()
+        self._listening[topic].add(event)
+
+        async def heard(timeout_s: float) -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await event.wait()
+            event.clear()
+
+        try:
+            yield heard
+        finally:
+            self._listening[topic].discard(event)
+            if not self._listening[topic]:
+                del self._listening[topic]

@@ -1,0 +1,10 @@
+"""The topics of `Signals`."""
+
+from __future__ import annotations
+
+DUE = "orders.due"
+"""An order became due now."""
+
+
+def order_ended(order_id: str) -> str:
+    return f"order.ended:{order_id}"
