@@ -44,7 +44,7 @@ types: install ## mypy, strict
 	@$(BIN)/mypy
 
 contracts: install ## who may import what (import-linter)
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 demo: install ## a real CA, HQ and a box on this machine: a browser-trusted page in a second (Ctrl-C ends it)
 	@$(PARTS_PYTHON) -m parts.fetch pebble

@@ -24,7 +24,7 @@ from parts.fetch import choose
 from parts.sources import choose_mirror, parse_deb822, parse_one_line
 from tests.harness.parts import require_part
 from tests.harness.ports import free_port
-from tests.harness.steps import table
+from tests.harness.steps import main, table
 
 PEBBLES = ("pebble", "pebble-2.4")
 SHOW_VERSION = {
@@ -192,6 +192,19 @@ def test_the_closing_table_names_what_failed_and_what_was_not_reached() -> None:
         "tests                  -  not reached",
         "total               31.2",
     ]
+    assert "FAILED" not in "".join(table(["lint"], {"lint": 1.25}, failed=False))
+
+
+def test_the_steps_stop_at_the_first_failure_with_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "Makefile").write_text("good:\n\t@echo was here\nbad:\n\t@exit 3\nnever:\n\t@echo unreachable\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["good", "bad", "never"]) == 2  # make's own status for a recipe that failed
+    output = capfd.readouterr().out
+    assert "was here" in output
+    assert "unreachable" not in output
+    assert main(["good"]) == 0
 
 
 @contextmanager
