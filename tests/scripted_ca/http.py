@@ -27,13 +27,18 @@ class Request:
 
 @dataclass(slots=True, kw_only=True)
 class Response:
-    """One answer. `delay_s` holds it back; `cut` closes the connection in its middle; `endless` never ends its body."""
+    """One answer, which may misbehave.
+
+    `delay_s` holds it back; `cut` closes the connection in its middle, with `silent` before its first byte; `endless`
+    never ends its body.
+    """
 
     status: int = 200
     headers: Iterable[tuple[str, str]] = ()
     body: bytes = b""
     delay_s: float = 0.0
     cut: bool = False
+    silent: bool = False
     endless: bool = False
 
     def encode(self, *, head_only: bool) -> bytes:
@@ -94,7 +99,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         data = response.encode(head_only=request.method == "HEAD")
         if response.cut:
-            self._transport.write(data[: len(data) // 2])
+            self._transport.write(b"" if response.silent else data[: len(data) // 2])
             self._transport.close()
         else:
             self._transport.write(data)

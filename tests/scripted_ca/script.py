@@ -23,7 +23,7 @@ Resource = Literal[
     "certificate",
     "revokeCert",
 ]
-Form = Literal["problem", "html", "oversize", "endless", "redirect", "cut", "compressed"]
+Form = Literal["problem", "html", "oversize", "endless", "redirect", "cut", "drop", "compressed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

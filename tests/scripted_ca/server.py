@@ -148,6 +148,8 @@ class ScriptedCa:
                 response = Response(status=302, headers=[("Location", f"{self.state.base_url}/directory")])
             case "cut":
                 response = Response(headers=[html], body=b"{" * 1000, cut=True)
+            case "drop":
+                response = Response(cut=True, silent=True)
             case "compressed":
                 response = Response(headers=[("Content-Encoding", "gzip")], body=gzip.compress(b" " * (8 << 20)))
         return response

@@ -15,7 +15,7 @@ from otscert.acme.directory import Directory
 from otscert.acme.fault import Asked, Remedy
 from otscert.acme.jws import AccountKey
 from otscert.ca.answer import Answer
-from otscert.ca.errors import CaAnswerError, CaError
+from otscert.ca.errors import CaAnswerError, CaError, CaUnreachableError, ConnectionLostError
 from otscert.ca.http import CaHttp, HttpSettings
 from otscert.ca.nonces import NoncePool
 
@@ -30,7 +30,7 @@ def _utc_now() -> datetime:
 class AcmeClient:
     """Signed requests to one ACME server with one account key; safe for any number of concurrent callers.
 
-    Whatever fails is a `CaError` with its `Fault`. Nothing is retried but a refused nonce.
+    Whatever fails is a `CaError` with its `Fault`. Nothing is retried but a refused nonce and a dead connection.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class AcmeClient:
         """
         nonce = await self._nonces.take()
         for _ in range(MAX_NONCE_TRIES):
-            answer = await self._http.post(url, self.key.sign(url=url, nonce=nonce, payload=payload, kid=kid))
+            body = self.key.sign(url=url, nonce=nonce, payload=payload, kid=kid)
+            answer = await self._deliver(url, body, repeatable=payload is None)
             if answer.status < 300:
                 self._nonces.put(answer.nonce)
                 return answer
@@ -98,6 +99,21 @@ class AcmeClient:
     async def get(self, url: str, *, kid: str) -> Answer:
         """Fetch `url` by POST-as-GET (RFC 8555 section 6.3); raises CaError as `post` does."""
         return await self.post(url, None, kid=kid)
+
+    async def _deliver(self, url: str, body: bytes, *, repeatable: bool) -> Answer:
+        """Send `body`, and the very same bytes once more when the connection turns out to be dead.
+
+        That is safe because a nonce is good once (RFC 8555 section 6.5): had the CA acted on the first copy, it would
+        refuse the second. Then, and only then, it is not known what the first one did.
+        """
+        try:
+            return await self._http.post(url, body)
+        except ConnectionLostError as lost:
+            answer = await self._http.post(url, body)
+            if not repeatable and answer.status >= 300 and answer.fault().remedy is Remedy.RETRY_NOW:
+                self._nonces.put(answer.nonce)
+                raise CaUnreachableError(f"{lost}, and the CA may have acted on the request") from lost
+            return answer
 
     async def _fetch_directory(self) -> Directory:
         answer = await self._http.get(self._directory_url)

@@ -20,6 +20,10 @@ class CaUnreachableError(CaError):
         super().__init__(Fault(remedy=Remedy.BACK_OFF, reason=reason))
 
 
+class ConnectionLostError(CaUnreachableError):
+    """The connection ended before the first byte of an answer, as an idle one does that the CA has just closed."""
+
+
 class CaAnswerError(CaError):
     """An answer came that no ACME server gives: HTML, a redirect, too large, a URL that is not https."""
 

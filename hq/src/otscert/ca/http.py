@@ -5,6 +5,7 @@ It knows TLS, time-outs, sizes and redirects; it does not know JWS, nonces or wh
 
 from __future__ import annotations
 
+import errno
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import aiohttp
 from yarl import URL
 
 from otscert.ca.answer import MAX_BODY_BYTES, Answer
-from otscert.ca.errors import CaAnswerError, CaUnreachableError
+from otscert.ca.errors import CaAnswerError, CaUnreachableError, ConnectionLostError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,8 @@ class CaHttp:
         except TimeoutError as error:
             raise CaUnreachableError(f"{target.host} did not answer within the time limit") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CaUnreachableError(f"{target.host}: {type(error).__name__}: {error}") from error
+            kind = ConnectionLostError if _is_lost(error) else CaUnreachableError
+            raise kind(f"{target.host}: {type(error).__name__}: {error}") from error
         if 300 <= answer.status < 400:
             raise CaAnswerError(f"{target.host} redirects {target.path}; an ACME server does not, nor do we follow")
         return answer
@@ -123,6 +125,14 @@ def https_url(url: str) -> URL:
     if not usable:
         raise CaAnswerError(f"the CA's URL {url[:200]!r} is not an absolute https URL")
     return target
+
+
+def _is_lost(error: Exception) -> bool:
+    """Tell a connection that ended under a request from one that could not be made or an answer that broke off."""
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ClientPayloadError):
+        return False
+    gone = isinstance(error, OSError) and error.errno in {errno.ECONNRESET, errno.EPIPE}
+    return gone or isinstance(error, aiohttp.ServerDisconnectedError | ConnectionResetError)
 
 
 async def _capped(response: aiohttp.ClientResponse) -> bytes:
