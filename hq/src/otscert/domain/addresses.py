@@ -15,33 +15,45 @@ IPNetwork = IPv4Network | IPv6Network
 # The longest text of an IPv6 address is 45 characters; everything beyond is not worth parsing.
 _LONGEST_TEXT = 45
 
+_LOOPBACK = "is loopback, it leads every client to itself"
+
 # What no policy can allow, the narrower range first: the first that fits gives the reason.
-_REFUSED: tuple[tuple[IPNetwork, str], ...] = tuple(
-    (ip_network(network), reason)
-    for network, reason in (
-        ("0.0.0.0/8", "is unspecified (RFC 1122 3.2.1.3)"),
-        ("::/128", "is unspecified (RFC 4291 2.5.2)"),
-        ("169.254.0.0/16", "is link-local, browsers cannot reach it by name (RFC 3927)"),
-        ("fe80::/10", "is link-local, it means nothing without an interface (RFC 4291 2.5.6)"),
-        ("224.0.0.0/4", "is a multicast group (RFC 5771)"),
-        ("ff00::/8", "is a multicast group (RFC 4291 2.7)"),
-        ("::ffff:0:0/96", "is an IPv4 address mapped into IPv6 (RFC 4291 2.5.5.2)"),
-        ("2002::/16", "is a 6to4 address, it leads to a public IPv4 host (RFC 3056)"),
-        ("64:ff9b::/96", "is a NAT64 address, it leads to an IPv4 host (RFC 6052)"),
-        ("64:ff9b:1::/48", "is a NAT64 address, it leads to an IPv4 host (RFC 8215)"),
-        ("2001::/32", "is a Teredo address, it leads to a public IPv4 host (RFC 4380)"),
-        ("192.0.2.0/24", "is for documentation (RFC 5737)"),
-        ("198.51.100.0/24", "is for documentation (RFC 5737)"),
-        ("203.0.113.0/24", "is for documentation (RFC 5737)"),
-        ("2001:db8::/32", "is for documentation (RFC 3849)"),
-        ("3fff::/20", "is for documentation (RFC 9637)"),
-        ("100.100.100.200/32", "is a cloud's metadata service"),
-        ("fd00:ec2::254/128", "is a cloud's metadata service"),
-        ("fd20:ce::254/128", "is a cloud's metadata service"),
-    )
+_REFUSED_V4: tuple[tuple[str, str], ...] = (
+    ("0.0.0.0/8", "is unspecified (RFC 1122 3.2.1.3)"),
+    ("169.254.0.0/16", "is link-local, browsers cannot reach it by name (RFC 3927)"),
+    ("224.0.0.0/4", "is a multicast group (RFC 5771)"),
+    ("192.0.2.0/24", "is for documentation (RFC 5737)"),
+    ("198.51.100.0/24", "is for documentation (RFC 5737)"),
+    ("203.0.113.0/24", "is for documentation (RFC 5737)"),
+    ("100.100.100.200/32", "is a cloud's metadata service"),
+)
+_REFUSED_V6: tuple[tuple[str, str], ...] = (
+    ("::/128", "is unspecified (RFC 4291 2.5.2)"),
+    ("fe80::/10", "is link-local, it means nothing without an interface (RFC 4291 2.5.6)"),
+    ("ff00::/8", "is a multicast group (RFC 4291 2.7)"),
+    ("::ffff:0:0/96", "is an IPv4 address mapped into IPv6 (RFC 4291 2.5.5.2)"),
+    ("2002::/16", "is a 6to4 address, it leads to a public IPv4 host (RFC 3056)"),
+    ("64:ff9b::/96", "is a NAT64 address, it leads to an IPv4 host (RFC 6052)"),
+    ("64:ff9b:1::/48", "is a NAT64 address, it leads to an IPv4 host (RFC 8215)"),
+    ("2001::/32", "is a Teredo address, it leads to a public IPv4 host (RFC 4380)"),
+    ("2001:db8::/32", "is for documentation (RFC 3849)"),
+    ("3fff::/20", "is for documentation (RFC 9637)"),
+    ("fd00:ec2::254/128", "is a cloud's metadata service"),
+    ("fd20:ce::254/128", "is a cloud's metadata service"),
 )
 
-_LOOPBACK: tuple[IPNetwork, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+# Netmask, network number, reason: comparing numbers is ten times as fast as asking `ipaddress`, and computed names are
+# judged while a stranger waits.
+_Range = tuple[int, int, str]
+
+
+def _ranges(refused: tuple[tuple[str, str], ...]) -> tuple[_Range, ...]:
+    networks = [(ip_network(network), reason) for network, reason in refused]
+    return tuple((int(network.netmask), int(network.network_address), reason) for network, reason in networks)
+
+
+_RANGES_V4 = _ranges((*_REFUSED_V4, ("127.0.0.0/8", _LOOPBACK)))
+_RANGES_V6 = _ranges((*_REFUSED_V6, ("::1/128", _LOOPBACK)))
 
 _RFC1918 = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
@@ -91,21 +103,27 @@ class AddressPolicy:
                 )
 
     def judge(self, address: IPAddress) -> Verdict:
-        """Say whether `address` may stand in the zone. Never raises."""
-        refusal = _refusal(address)
+        """Say whether `address` may stand in the zone, and why. Never raises."""
+        refusal = self._refusal(address)
         if refusal is not None:
             return Verdict(allowed=False, reason=f"{address} {refusal}")
-        if any(address in network for network in _LOOPBACK):
-            return self._judge_loopback(address)
         for network in self.networks:
             if address in network:
                 return Verdict(allowed=True, reason=f"{address} is in {network}")
-        return Verdict(allowed=False, reason=f"{address} is in no network that this model allows")
+        return Verdict(allowed=True, reason=f"{address} is loopback, which this model allows")
 
-    def _judge_loopback(self, address: IPAddress) -> Verdict:
-        if self.allow_loopback:
-            return Verdict(allowed=True, reason=f"{address} is loopback, which this model allows")
-        return Verdict(allowed=False, reason=f"{address} is loopback, it leads every client to itself")
+    def allows(self, address: IPAddress) -> bool:
+        """The same decision without the words, for 100,000 addresses at once."""
+        return self._refusal(address) is None
+
+    def _refusal(self, address: IPAddress) -> str | None:
+        refusal = _hard_refusal(address)
+        if refusal is not None:
+            return None if refusal is _LOOPBACK and self.allow_loopback else refusal
+        for network in self.networks:
+            if address in network:
+                return None
+        return "is in no network that this model allows"
 
 
 DEFAULT_POLICY = AddressPolicy(networks=(*_RFC1918, _UNIQUE_LOCAL))
@@ -127,18 +145,21 @@ def parse_address(text: str) -> IPAddress:
         raise AddressError(f"{text!r} is not an IPv4 or IPv6 address") from None
 
 
-def _refusal(address: IPAddress) -> str | None:
-    if isinstance(address, IPv6Address):
-        if address.scope_id is not None:
-            return "has a zone index, which means nothing outside the box"
-        if _is_eui64(address):
-            return "carries the box's MAC address (EUI-64, RFC 4291 appendix A)"
-    for network, reason in _REFUSED:
-        if address in network:
+def _hard_refusal(address: IPAddress) -> str | None:
+    number = int(address)
+    if isinstance(address, IPv4Address):
+        return _reason_in(number, _RANGES_V4)
+    if address.scope_id is not None:
+        return "has a zone index, which means nothing outside the box"
+    reason = _reason_in(number, _RANGES_V6)
+    # RFC 4291 appendix A: the two octets 0xFF and 0xFE stand in the middle of the 64-bit interface identifier.
+    if reason is None and number >> 24 & 0xFFFF == 0xFFFE:
+        return "carries the box's MAC address (EUI-64, RFC 4291 appendix A)"
+    return reason
+
+
+def _reason_in(number: int, ranges: tuple[_Range, ...]) -> str | None:
+    for mask, network, reason in ranges:
+        if number & mask == network:
             return reason
     return None
-
-
-def _is_eui64(address: IPv6Address) -> bool:
-    # RFC 4291 appendix A: the two octets 0xFF and 0xFE stand in the middle of the 64-bit interface identifier.
-    return address.packed[11:13] == b"\xff\xfe"

@@ -64,7 +64,7 @@ class ComputedNames:
         address = labelled_address(label)
         if address is None:
             return None
-        packed = address.packed if self.policy.judge(address).allowed else None
+        packed = address.packed if self.policy.allows(address) else None
         if len(self._remembered) >= _REMEMBERED:
             self._remembered.clear()
         self._remembered[label] = packed

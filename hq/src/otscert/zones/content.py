@@ -14,10 +14,12 @@ from otscert.zones import wire
 from otscert.zones.computed import ComputedNames
 from otscert.zones.errors import LabelError, RecordError
 from otscert.zones.records import (
+    AddressHeads,
     Node,
     Rrset,
-    address_node,
+    address_heads,
     address_rdatas,
+    addresses,
     caa_rrset,
     fixed_nodes,
     minimal_any,
@@ -71,6 +73,8 @@ class ZoneContent:
         self._glue = name_server_glue(settings)
         self._any = minimal_any()
         self._placeholder = rrset(wire.TXT, settings.ttls.challenge_s, [txt_rdata(PLACEHOLDER)])
+        self._address_heads = address_heads(settings.ttls.address_s)
+        self._computed_heads = address_heads(settings.ttls.computed_s)
         self._boxes: dict[bytes, Box] = {}
         self._txt: dict[bytes, dict[str, bytes]] = {}
         self._computed: dict[AddressPolicy, ComputedNames] = {}
@@ -89,14 +93,14 @@ class ZoneContent:
             raise LabelError(f"{label!r} is a name of the zone itself, a box cannot have it")
         return key
 
-    def box(self, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Box, tuple[Verdict, ...]]:
+    def box(self, published: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Box, tuple[Verdict, ...]]:
         """Pack what the policy allows; the verdicts on the rest come back beside it."""
-        verdicts = [policy.judge(address) for address in addresses]
-        allowed = (address for address, verdict in zip(addresses, verdicts, strict=True) if verdict.allowed)
+        allowed = [address for address in published if policy.allows(address)]
+        refused = tuple(policy.judge(address) for address in published if not policy.allows(address))
         computed = self._computed.get(policy)
         if computed is None:
             computed = self._computed[policy] = ComputedNames(policy)
-        return Box(*address_rdatas(allowed), computed), tuple(verdict for verdict in verdicts if not verdict.allowed)
+        return Box(*address_rdatas(allowed), computed), refused
 
     def exchange_box(self, key: bytes, box: Box | None) -> Box | None:
         """Put a box in the place of the one that is returned; None: no box."""
@@ -154,8 +158,8 @@ class ZoneContent:
         new_boxes: dict[bytes, Box] = {}
         new_txt: dict[bytes, dict[str, bytes]] = {}
         all_refused: list[Verdict] = []
-        for label, addresses, policy in boxes:
-            box, refused = self.box(addresses, policy)
+        for label, published, policy in boxes:
+            box, refused = self.box(published, policy)
             new_boxes[self.key(label)] = box
             all_refused += refused
         for label, value in txt:
@@ -184,7 +188,7 @@ class ZoneContent:
         if box is None:
             # RFC 8020 2: a label with a challenge below it exists, though it has no records itself.
             return _NODATA if key in self._txt else _NXDOMAIN
-        return self._in(address_node(box.v4, box.v6, self._settings.ttls.address_s), qtype)
+        return self._addresses(box.v4, box.v6, self._address_heads, qtype)
 
     def _below(self, key: bytes, first: bytes, qtype: int) -> Found:
         box = self._boxes.get(key)
@@ -194,7 +198,7 @@ class ZoneContent:
         if packed is None:
             return _NXDOMAIN
         v4, v6 = (packed, b"") if len(packed) == 4 else (b"", packed)
-        return self._in(address_node(v4, v6, self._settings.ttls.computed_s), qtype)
+        return self._addresses(v4, v6, self._computed_heads, qtype)
 
     def _challenge(self, key: bytes, qtype: int, *, active: bool) -> Found:
         values = self._txt.get(key)
@@ -202,6 +206,15 @@ class ZoneContent:
             challenges = rrset(wire.TXT, self._settings.ttls.challenge_s, list(values.values()))
             return self._in({wire.TXT: challenges}, qtype)
         return self._in({wire.TXT: self._placeholder}, qtype) if active else _NXDOMAIN
+
+    def _addresses(self, v4: bytes, v6: bytes, heads: AddressHeads, qtype: int) -> Found:
+        if qtype == wire.A and v4:
+            return Found(wire.NOERROR, addresses(heads.v4, v4, 4), NO_RECORDS)
+        if qtype == wire.AAAA and v6:
+            return Found(wire.NOERROR, addresses(heads.v6, v6, 16), NO_RECORDS)
+        if qtype == wire.ANY and (v4 or v6):
+            return Found(wire.NOERROR, self._any, NO_RECORDS)
+        return _NODATA
 
     def _in(self, node: Node, qtype: int, glue: Rrset = NO_RECORDS) -> Found:
         if qtype == wire.ANY and node:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from otscert.zones import wire
 
+# Outside the 16 bits of a type.
+_OTHER = 1 << 16
+
 _TYPES = {
+    0: "none",
+    _OTHER: "other",
     wire.A: "A",
     wire.NS: "NS",
     wire.SOA: "SOA",
@@ -33,13 +38,16 @@ class AnswerCounters:
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._cells: dict[tuple[str, str], list[int]] = {}
+        self._cells: dict[int, list[int]] = {}
 
-    def cell(self, qtype: int | None, rcode: int) -> list[int]:
-        """The one-element list whose number the caller raises; `qtype` None: no question could be read."""
-        name = "none" if qtype is None else _TYPES.get(qtype, "other")
-        return self._cells.setdefault((name, _RCODES[rcode]), [0])
+    def cell(self, qtype: int, rcode: int) -> list[int]:
+        """The one-element list whose number the caller raises; `qtype` 0: no question could be read."""
+        key = (qtype if qtype in _TYPES else _OTHER) << 8 | rcode
+        cell = self._cells.get(key)
+        if cell is None:
+            cell = self._cells[key] = [0]
+        return cell
 
     def snapshot(self) -> dict[tuple[str, str], int]:
         """The counts now, by (type, code)."""
-        return {key: cell[0] for key, cell in self._cells.items()}
+        return {(_TYPES[key >> 8], _RCODES[key & 0xFF]): cell[0] for key, cell in self._cells.items()}

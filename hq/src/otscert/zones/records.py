@@ -82,23 +82,33 @@ def caa_rrset(settings: ZoneSettings, values: Sequence[str]) -> Rrset:
     return rrset(wire.CAA, settings.ttls.apex_s, [caa_rdata(value) for value in values])
 
 
-def address_rdatas(addresses: Iterable[IPAddress]) -> tuple[bytes, bytes]:
+def address_rdatas(published: Iterable[IPAddress]) -> tuple[bytes, bytes]:
     """Pack addresses by family: all IPv4 octets in one string, all IPv6 octets in the other, without repetition."""
-    unique = dict.fromkeys(addresses)
+    unique = dict.fromkeys(published)
     return (
         b"".join(address.packed for address in unique if isinstance(address, IPv4Address)),
         b"".join(address.packed for address in unique if not isinstance(address, IPv4Address)),
     )
 
 
-def address_node(v4: bytes, v6: bytes, ttl_s: int) -> dict[int, Rrset]:
-    """Write A and AAAA records from packed addresses; a family without addresses has no entry."""
-    node = {}
-    if v4:
-        node[wire.A] = rrset(wire.A, ttl_s, [v4[at : at + 4] for at in range(0, len(v4), 4)])
-    if v6:
-        node[wire.AAAA] = rrset(wire.AAAA, ttl_s, [v6[at : at + 16] for at in range(0, len(v6), 16)])
-    return node
+class AddressHeads(NamedTuple):
+    """What stands in front of every address of one TTL, by family."""
+
+    v4: bytes
+    v6: bytes
+
+
+def address_heads(ttl_s: int) -> AddressHeads:
+    """Write A and AAAA records up to their data, once for all boxes."""
+    return AddressHeads(wire.record(wire.A, ttl_s, bytes(4))[:-4], wire.record(wire.AAAA, ttl_s, bytes(16))[:-16])
+
+
+def addresses(head: bytes, octets: bytes, size: int) -> Rrset:
+    """Write one record for every `size` octets."""
+    if len(octets) == size:
+        return Rrset(1, head + octets)
+    records = [head + octets[at : at + size] for at in range(0, len(octets), size)]
+    return Rrset(len(records), b"".join(records))
 
 
 def fixed_nodes(settings: ZoneSettings) -> dict[bytes, dict[int, Rrset]]:
@@ -108,10 +118,13 @@ def fixed_nodes(settings: ZoneSettings) -> dict[bytes, dict[int, Rrset]]:
     """
     origin = absolute_name(settings.origin, setting="origin")
     nodes: dict[bytes, dict[int, Rrset]] = {b"": _top(settings)}
-    for host, addresses in settings.server_addresses.items():
+    heads = address_heads(settings.ttls.name_server_s)
+    for host, published in settings.server_addresses.items():
         relative = absolute_name(host, setting="server_addresses").relativize(origin)
-        v4, v6 = address_rdatas(addresses)
-        nodes.setdefault(name_octets(relative), {}).update(address_node(v4, v6, settings.ttls.name_server_s))
+        v4, v6 = address_rdatas(published)
+        families = {wire.A: addresses(heads.v4, v4, 4), wire.AAAA: addresses(heads.v6, v6, 16)}
+        node = {rtype: records for rtype, records in families.items() if records.number}
+        nodes.setdefault(name_octets(relative), {}).update(node)
         for depth in range(1, len(relative)):
             nodes.setdefault(name_octets(dns.name.Name(relative.labels[depth:])), {})
     if settings.public_suffix:
@@ -122,12 +135,12 @@ def fixed_nodes(settings: ZoneSettings) -> dict[bytes, dict[int, Rrset]]:
 
 def name_server_glue(settings: ZoneSettings) -> Rrset:
     """Write the addresses of the name servers inside the zone, for the additional section of an NS answer."""
-    addresses = {absolute_name(host, setting="server_addresses"): at for host, at in settings.server_addresses.items()}
+    published = {absolute_name(host, setting="server_addresses"): at for host, at in settings.server_addresses.items()}
     octets = []
     for host in settings.name_servers:
         name = absolute_name(host, setting="name_servers")
         owner = name_octets(name)
-        for address in addresses.get(name, ()):
+        for address in published.get(name, ()):
             rtype = wire.A if isinstance(address, IPv4Address) else wire.AAAA
             octets.append(wire.record(rtype, settings.ttls.name_server_s, address.packed, owner))
     return Rrset(len(octets), b"".join(octets))

@@ -5,6 +5,7 @@ Knows octets. Does not know the zone, and never follows a compression pointer: a
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 from otscert.zones.errors import MalformedMessageError
@@ -45,6 +46,8 @@ RD_BIT = 0x01
 
 # RFC 1035 4.1.4: two set bits and the offset of the question's name, which always stands behind the header.
 QUESTION_NAME = b"\xc0\x0c"
+
+_HEADER_BEHIND_ID = struct.Struct("!BB4H")
 
 _LONGEST_NAME_BYTES = 255
 _LONGEST_LABEL_BYTES = 63
@@ -115,6 +118,10 @@ def parse_edns(message: bytes, question: Question) -> Edns | None:
     counts = message[6:HEADER_BYTES]
     if counts == b"\x00\x00\x00\x00\x00\x00":
         return None
+    start, end = question.end, question.end + 11
+    # What nearly every query has: one OPT without options.
+    if counts == b"\x00\x00\x00\x00\x00\x01" and _is_opt(message, start) and message[end - 2 : end] == b"\x00\x00":
+        return _edns(message, start, end)
     answers, authorities, additionals = (int.from_bytes(counts[at : at + 2]) for at in (0, 2, 4))
     # Only IXFR has a record in its authority section (RFC 1995 3); OPT and TSIG are all that a query can add. The bound
     # also keeps a 64 kB message of tiny records from costing more than three steps.
@@ -151,10 +158,14 @@ def opt_record(*, extended_rcode: int, dnssec_ok: bool) -> bytes:
     return b"\x00\x00\x29%b%c\x00%b\x00\x00" % (EDNS_UDP_BYTES.to_bytes(2), extended_rcode, flags.to_bytes(2))
 
 
+# By the query's DO bit: what stands at the end of nearly every answer.
+OPT_RECORDS = (opt_record(extended_rcode=0, dnssec_ok=False), opt_record(extended_rcode=0, dnssec_ok=True))
+
+
 def header(query: bytes, *, rcode: int, aa: bool, tc: bool = False, counts: tuple[int, int, int, int]) -> bytes:
     """Write the header that answers `query`: its id, opcode and RD; RA, AD and CD are never set (RFC 1035 4.1.1)."""
     flags = QR_BIT | query[2] & (OPCODE_MASK | RD_BIT) | (AA_BIT if aa else 0) | (TC_BIT if tc else 0)
-    return query[:2] + bytes((flags, rcode & 0xF)) + b"".join(count.to_bytes(2) for count in counts)
+    return query[:2] + _HEADER_BEHIND_ID.pack(flags, rcode & 0xF, *counts)
 
 
 def _record_end(message: bytes, position: int) -> int:
@@ -194,8 +205,4 @@ def _edns(message: bytes, start: int, end: int) -> Edns:
         position += 4 + (message[position + 2] << 8 | message[position + 3])
     if position != end:
         raise MalformedMessageError("an EDNS option ends too early")
-    return Edns(
-        version=message[start + 6],
-        udp_bytes=message[start + 3] << 8 | message[start + 4],
-        dnssec_ok=bool(message[start + 7] & 0x80),
-    )
+    return Edns(message[start + 6], message[start + 3] << 8 | message[start + 4], message[start + 7] >= 0x80)

@@ -164,7 +164,7 @@ class Zone:
         found = self._find(question, origin_start)
         counter = self.counters.cell(question.qtype, found.rcode)
         counter[0] += 1
-        opt = b"" if edns is None else wire.opt_record(extended_rcode=0, dnssec_ok=edns.dnssec_ok)
+        opt = b"" if edns is None else wire.OPT_RECORDS[edns.dnssec_ok]
         rcode, answer, additional = found
         soa_offset = 0 if answer.number else wire.HEADER_BYTES + origin_start
         authority = self._negative_soa[soa_offset] if soa_offset else b""
@@ -210,7 +210,7 @@ class Zone:
         return head + query[12 : question.end] + opt
 
     def _bare(self, query: bytes, rcode: int) -> bytes:
-        self.counters.cell(None, rcode)[0] += 1
+        self.counters.cell(0, rcode)[0] += 1
         return wire.header(query, rcode=rcode, aa=False, counts=(0, 0, 0, 0))
 
     def _changed(self, key: bytes) -> None:
