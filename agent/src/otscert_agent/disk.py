@@ -1,0 +1,177 @@
+"""Every write to the state folder, and nothing else.
+
+Knows how a file, a folder and a symlink become durable and atomic: temporary name, fsync, rename, fsync of the folder.
+Files are 0600, folders 0700. Does not know what is written. Tests hand in `FileOps` that record each operation, and
+rebuild the folder as a power cut after any of them would leave it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from otscert_agent.errors import StateError
+
+_CURRENT = "current"
+_PAIRS = "pairs"
+
+
+class FileOps:
+    """The system calls that change the folder, one method each."""
+
+    def mkdir(self, path: Path) -> None:
+        path.mkdir(mode=0o700)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Create or truncate `path` (0600) and write `data`; durable only after `fsync`."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(data)
+
+    def fsync(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.replace(target)
+
+    def symlink(self, target: str, path: Path) -> None:
+        path.symlink_to(target)
+
+    def unlink(self, path: Path) -> None:
+        path.unlink()
+
+    def rmdir(self, path: Path) -> None:
+        path.rmdir()
+
+
+class Disk:
+    """The state folder. One instance per folder; `lock` keeps other processes out."""
+
+    def __init__(self, root: Path, ops: FileOps | None = None) -> None:
+        self.root = root
+        self._ops = ops or FileOps()
+        self._lock: int | None = None
+
+    @property
+    def current(self) -> Path:
+        """The symlink to the pair in use; it is swapped atomically."""
+        return self.root / _CURRENT
+
+    def prepare(self) -> None:
+        """Make the folder usable; raise `StateError` when it cannot be written."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not (self.root / _PAIRS).is_dir():
+                self._ops.mkdir(self.root / _PAIRS)
+                self._ops.fsync(self.root)
+        except OSError as error:
+            raise StateError(f"the state folder {self.root} cannot be used: {error.strerror}") from None
+
+    def lock(self, inherited: int | None = None) -> int:
+        """Take the folder's lock (or adopt an inherited descriptor); raise `StateError` when another agent has it."""
+        descriptor = inherited
+        if descriptor is None:
+            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StateError(f"another agent is running on {self.root}") from None
+        self._lock = descriptor
+        return descriptor
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def read(self, name: str) -> bytes | None:
+        """The file's bytes, or None when it does not exist."""
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StateError(f"{self.root / name} cannot be read: {error.strerror}") from None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Replace the file durably: after the return a power cut finds `data`, before it the old bytes or `data`."""
+        with self._translated(name):
+            self._write_new(self.root / name, data)
+            self._ops.fsync(self.root)
+
+    def note(self, name: str, data: bytes) -> None:
+        """Replace a file that may be lost: atomic for readers, not durable (nothing depends on it)."""
+        with self._translated(name):
+            temporary = self.root / (name + ".tmp")
+            self._ops.write(temporary, data)
+            self._ops.rename(temporary, self.root / name)
+
+    def install_pair(self, files: Mapping[str, bytes]) -> Path:
+        """Write `files` as a new version and make it current. Returns the version's folder."""
+        with self._translated(_PAIRS):
+            folder = self.root / _PAIRS / f"{self._latest() + 1:06d}"
+            self._ops.mkdir(folder)
+            for name, data in files.items():
+                self._ops.write(folder / name, data)
+                self._ops.fsync(folder / name)
+            self._ops.fsync(folder)
+            self._ops.fsync(folder.parent)
+            self.point_to(folder)
+            return folder
+
+    def point_to(self, folder: Path) -> None:
+        """Make `folder` (a version that is complete) the current pair, atomically and durably."""
+        with self._translated(_CURRENT):
+            temporary = self.root / (_CURRENT + ".tmp")
+            with contextlib.suppress(FileNotFoundError):  # left by a power cut between the two calls below
+                self._ops.unlink(temporary)
+            self._ops.symlink(f"{_PAIRS}/{folder.name}", temporary)
+            self._ops.rename(temporary, self.current)
+            self._ops.fsync(self.root)
+
+    def current_pair(self) -> Path | None:
+        """The folder of the pair in use, resolved once so that key and chain come from the same version."""
+        try:
+            return self.root / self.current.readlink()
+        except OSError:
+            return None
+
+    def drop_pairs(self, *, keep_current: bool) -> None:
+        """Remove all versions but the current one, or that one too (reset: the symlink goes first)."""
+        with self._translated(_PAIRS):
+            kept = self.current_pair() if keep_current else None
+            if not keep_current and self.current.is_symlink():
+                self._ops.unlink(self.current)
+                self._ops.fsync(self.root)
+            for folder in sorted((self.root / _PAIRS).iterdir()):
+                if kept is None or folder.name != kept.name:
+                    self._remove(folder)
+
+    def _remove(self, folder: Path) -> None:
+        for path in folder.iterdir():
+            self._ops.unlink(path)
+        self._ops.rmdir(folder)
+
+    def _write_new(self, path: Path, data: bytes) -> None:
+        temporary = path.with_name(path.name + ".tmp")
+        self._ops.write(temporary, data)
+        self._ops.fsync(temporary)
+        self._ops.rename(temporary, path)
+
+    def _latest(self) -> int:
+        return max((int(path.name) for path in (self.root / _PAIRS).iterdir() if path.name.isdigit()), default=0)
+
+    @contextlib.contextmanager
+    def _translated(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StateError(f"{what} in {self.root} cannot be written: {error.strerror}") from None

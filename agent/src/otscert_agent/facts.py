@@ -1,0 +1,37 @@
+"""The installed pair as the rest of the box sees it: file names and facts, readable without any cryptography.
+
+Does not check anything: `keys` did before the pair was installed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from otscert_agent.disk import Disk
+from otscert_agent.errors import StateError
+
+CHAIN_FILE = "chain.pem"
+KEY_FILE = "key.pem"
+FACTS_FILE = "facts.json"
+
+
+@dataclass(frozen=True)
+class CertificateFacts:
+    """What the status page and the served check need to know about an installed certificate."""
+
+    names: list[str]
+    not_before: int  # Unix seconds
+    not_after: int
+    leaf_sha256: str  # hex
+
+
+def installed_facts(disk: Disk) -> CertificateFacts:
+    """The facts of the current pair; raise `StateError` when there is none that can be read."""
+    folder = disk.current_pair()
+    if folder is None:
+        raise StateError(f"no certificate is installed in {disk.root}")
+    try:
+        return CertificateFacts(**json.loads((folder / FACTS_FILE).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise StateError(f"{folder / FACTS_FILE} cannot be read: {error}") from None

@@ -1,0 +1,407 @@
+"""The box's life, carried out: one method per step, one place that waits, one place that reacts to trouble.
+
+Knows what is done in each step and what comes of an error. Which step follows is `steps`, what is said to HQ is
+`conversation`, how long to wait is `backoff`. Everything it touches is handed in, so a test or a benchmark runs it
+with its own transport, folder, kernel and clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Callable, Protocol
+
+from otscert_agent import entropy, served
+from otscert_agent.backoff import Backoff
+from otscert_agent.disk import Disk
+from otscert_agent.errors import (
+    AgentError,
+    ConfigError,
+    NotReadyError,
+    ProblemError,
+    UnreachableError,
+    ZeroKeyError,
+)
+from otscert_agent.facts import CertificateFacts, installed_facts
+from otscert_agent.reactions import Reaction, reaction_to
+from otscert_agent.report import Report
+from otscert_agent.state import BoxState, Store
+from otscert_agent.steps import Event, Step, next_step, resume_event
+from otscert_agent.wire import messages
+from otscert_agent.wire.errors import WireError
+
+if TYPE_CHECKING:  # cryptography is loaded when HQ is called, not while the box only serves
+    from otscert_agent.conversation import Conversation, Introduced
+
+HOLD_FILE = "hold"  # a file of this name in the state folder keeps an image from enrolling
+HOLD_LOOK_S = 5.0
+ENTROPY_LOOK_S = 5.0
+FIRST_CHECKIN_S = 30.0  # after a start: spread over this span, when a street gets its power back at once
+ORDER_FIRST_S = 0.05  # pause when HQ says "again at once" without having held the call
+LEAST_CHECKIN_S = 1.0
+
+
+class Waiter(Protocol):
+    """Time. To stop the agent, `wait` raises something that is not an `AgentError`."""
+
+    def wait(self, seconds: float) -> None: ...
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+
+class Idle(Protocol):
+    """Told before a long wait in STEADY, so that the process may become small (`handover`)."""
+
+    def before_wait(self, handed: Handed) -> None: ...
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What one image of the process leaves for the next one: when to check in (monotonic s), and this boot's canary."""
+
+    due: float
+    canary: str
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop works with."""
+
+    disk: Disk
+    store: Store
+    kernel: entropy.Kernel
+    waiter: Waiter
+    report: Report
+    converse: Callable[[str], Conversation]  # made when HQ is first called; the argument is the canary
+    web: served.WebServer | None = None
+    start_page: Callable[[], None] = lambda: None  # begins to serve once there is a pair
+    idle: Idle | None = None
+    patient: bool = True  # False: raise what only a person can change, instead of waiting
+
+
+class Agent:
+    """One box. `run` drives it; `step` says where it is."""
+
+    def __init__(self, parts: Parts, handed: Handed | None = None) -> None:
+        self.step = Step.STEADY if handed else Step.LOCK
+        self._parts = parts
+        self._store = parts.store
+        self._conversation: Conversation | None = None
+        self._introduced: Introduced | None = None
+        self._chain: str | None = None
+        self._canary = handed.canary if handed else ""
+        jitter = self._store.state.pool + str(parts.disk.root).encode()
+        self._backoff = Backoff(jitter)
+        self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)
+        self._checkin_s = max(handed.due - parts.waiter.now(), 0.0) if handed else None
+        self._fresh_boot = True
+        self._served: str | None = None
+        self._failed_at: float | None = None
+        self.served_as_issued = False
+
+    def run(self, *, until: Step | None = None) -> None:
+        """Go on until `until` is reached; without it, until an exception that no step may catch."""
+        while self.step is not until:
+            done = self.step
+            event = self._guarded()
+            self.step = next_step(done, event)
+            if event is not Event.AGAIN:
+                self._tell(done)
+
+    def _tell(self, done: Step) -> None:
+        report = self._parts.report
+        if done is not Step.STEADY:
+            report.step(done.value)
+        if self.step is Step.STEADY:
+            report.step(self.step.value)
+        report.note(self.step.value)
+
+    def close(self) -> None:
+        if self._conversation is not None:
+            self._conversation.close()
+            self._conversation = None
+
+    def _guarded(self) -> Event:
+        step = {
+            Step.LOCK: self._lock,
+            Step.HOLD: self._hold,
+            Step.ENTROPY: self._entropy,
+            Step.NETWORK: self._network,
+            Step.HELLO: self._hello,
+            Step.CHALLENGE: self._challenge,
+            Step.ENROL: self._enrol,
+            Step.CERTIFICATE: self._certificate,
+            Step.INSTALL: self._install,
+            Step.VERIFY_SERVED: self._verify_served,
+            Step.STEADY: self._steady,
+        }[self.step]
+        try:
+            event = step()
+        except (AgentError, WireError) as error:
+            return self._after(error)
+        if event is not Event.AGAIN:
+            self._backoff.reset()
+        self._failed_at = None
+        return event
+
+    # ---- the steps
+
+    def _lock(self) -> Event:
+        # The folder was locked by whoever made the store: a state read without the lock could be another agent's.
+        return Event.DONE
+
+    def _hold(self) -> Event:
+        if not (self._parts.disk.root / HOLD_FILE).exists():
+            return Event.DONE
+        self._pause(HOLD_LOOK_S, f"on hold: the file {HOLD_FILE} is in the state folder")
+        return Event.AGAIN
+
+    def _entropy(self) -> Event:
+        crng, _ = entropy.look(self._parts.kernel, 1)
+        if crng == entropy.Crng.NOT_READY:
+            self._say_waiting(ENTROPY_LOOK_S, "waiting for randomness: the kernel's generator is not ready")
+            self._parts.kernel.wait_ready(ENTROPY_LOOK_S)
+            self._parts.waiter.wait(0)
+            return Event.AGAIN
+        if not self._canary:
+            self._canary = entropy.canary(self._parts.kernel)
+        event = self._resume()
+        return event if event is Event.RESUME_STEADY else Event.DONE
+
+    def _network(self) -> Event:
+        if self._parts.disk.current_pair() is not None:
+            self._show_page()
+        self._converse().connect()
+        event = self._resume()
+        return event if event in {Event.RESUME_ENROL, Event.RESUME_CERTIFICATE} else Event.DONE
+
+    def _hello(self) -> Event:
+        self._introduced = self._converse().hello()
+        return Event.DONE
+
+    def _challenge(self) -> Event:
+        assert self._introduced is not None  # noqa: S101  # HELLO leads here only with it
+        try:
+            self._converse().accept(self._introduced)
+        finally:
+            self._introduced = None
+        return Event.DONE
+
+    def _enrol(self) -> Event:
+        answer = self._converse().enrol()
+        if isinstance(answer, messages.Granted):
+            return Event.DONE
+        if isinstance(answer, messages.Pending):
+            more = {"pairing_code": answer.pairing_code} if answer.pairing_code else {}
+            self._pause(float(answer.retry_after_s or 1), answer.reason, **more)
+            return Event.AGAIN
+        return self._refused(answer.reason, final=answer.final, retry_after_s=answer.retry_after_s)
+
+    def _certificate(self) -> Event:
+        began = self._parts.waiter.now()
+        answer = self._converse().order()
+        if answer.status == "issued" and answer.chain:
+            self._chain = answer.chain
+            self._order_pause.reset()
+            return Event.DONE
+        if answer.status == "failed":
+            self._pause(self._backoff.next_s(answer.retry_after_s), f"the order failed: {answer.why or 'no reason'}")
+            return Event.NEW_HELLO
+        held = self._parts.waiter.now() - began
+        if answer.retry_after_s:
+            self._pause(float(answer.retry_after_s), answer.why or "the certificate is being obtained")
+        elif held < 1.0:  # "again at once", but HQ did not hold the call: do not spin
+            self._parts.waiter.wait(self._order_pause.next_s())
+        return Event.AGAIN
+
+    def _install(self) -> Event:
+        assert self._chain is not None  # noqa: S101  # CERTIFICATE leads here only with it
+        self._converse().install(self._chain)
+        self._chain = None
+        return Event.DONE
+
+    def _verify_served(self) -> Event:
+        facts = self._facts()
+        if self._parts.web is None:
+            self._served = None
+            self._finish(facts)
+            return Event.DONE
+        self._show_page()
+        name = facts.names[0]
+        check = served.verify(self._parts.web, facts.leaf_sha256, name, self._parts.disk, self._parts.waiter.wait)
+        self._served = check.served_sha256
+        self.served_as_issued = check.ok
+        if check.ok:
+            self._finish(facts)
+        else:
+            self._parts.report.problem(check.why, rolled_back=check.rolled_back)
+        return Event.DONE
+
+    def _steady(self) -> Event:
+        wait_s = self._until_checkin()
+        self.close()  # HQ's connection is not kept over hours
+        if self._parts.idle is not None:
+            self._store.flush()
+            due = self._parts.waiter.now() + wait_s
+            self._parts.idle.before_wait(Handed(due=due, canary=self._canary))
+            wait_s = max(due - self._parts.waiter.now(), 0.0)
+        self._parts.waiter.wait(wait_s)
+        self._fresh_boot = False
+        if not self._canary:
+            self._canary = entropy.canary(self._parts.kernel)
+        answer = self._converse().check_in(self._look_served())
+        self._checkin_s = max(float(answer.next_checkin_s), LEAST_CHECKIN_S)
+        self._backoff.reset()
+        if answer.cmd_seq <= self._store.state.cmd_seq:
+            return Event.AGAIN
+        return self._obey([command.name for command in answer.commands], answer.cmd_seq)
+
+    # ---- what the steps share
+
+    def _obey(self, names: list[str], cmd_seq: int) -> Event:
+        """Act on commands whose `cmd_seq` has risen; it is durable together with what has to be done."""
+        known = {"renew", "rekey", "hold", "report", "reset"}
+        for name in names:
+            self._parts.report.command(name, "" if name in known else " (unsupported)")
+        if "reset" in names:
+            return self._reset()
+        renew = bool({"renew", "rekey"} & set(names))
+        held = "hold" in names or (self._store.state.held and not renew)
+        self._store.save(cmd_seq=cmd_seq, held=held, rekey=renew and not held)
+        if "report" in names:
+            self._checkin_s = LEAST_CHECKIN_S
+        return Event.RENEW if renew and not held else Event.AGAIN
+
+    def _reset(self) -> Event:
+        """Forget identity, name and pair. Kept: the pool, what is known about HQ, and the count of attempts."""
+        old = self._store.state
+        self._parts.disk.drop_pairs(keep_current=False)
+        self._store.replace(BoxState(attempt=old.attempt, pool=old.pool, hq=old.hq))
+        self._served = None
+        self._checkin_s = None
+        return Event.RESET
+
+    def _refused(self, reason: str, *, final: bool, retry_after_s: int | None) -> Event:
+        why = f"HQ refused this box: {reason}"
+        if final:
+            return self._ask_person(why)
+        self._pause(self._backoff.next_s(retry_after_s), why)
+        return Event.NEW_HELLO
+
+    def _ask_person(self, why: str, retry_after_s: float | None = None) -> Event:
+        if not self._parts.patient:
+            raise ConfigError(why)
+        self._parts.report.problem(why)
+        self._pause(max(self._backoff.longest_s(), retry_after_s or 0.0), why)
+        return self._try_later()
+
+    def _try_later(self) -> Event:
+        """The event with which this step is tried again: most repeat, what hangs on a transaction begins anew."""
+        return Event.NEW_HELLO if self.step in {Step.CHALLENGE, Step.ENROL} else Event.AGAIN
+
+    def _after(self, error: Exception) -> Event:
+        """React to trouble in a step."""
+        if isinstance(error, ProblemError):
+            return self._react(error)
+        if isinstance(error, (ZeroKeyError, NotReadyError)):
+            return Event.NEW_HELLO if self.step is not Step.STEADY else Event.AGAIN
+        if isinstance(error, ConfigError):
+            if self.step in {Step.LOCK, Step.HOLD, Step.ENTROPY}:
+                raise error
+            return self._ask_person(str(error))
+        self._note_deaf()
+        retry_after_s = error.retry_after_s if isinstance(error, UnreachableError) else None
+        if not isinstance(error, UnreachableError):
+            self._parts.report.problem(str(error))
+        self._pause(self._backoff.next_s(retry_after_s), str(error))
+        self._checkin_s = 0.0
+        return Event.NEW_HELLO if self.step is Step.CHALLENGE else Event.AGAIN
+
+    def _react(self, error: ProblemError) -> Event:
+        problem, why = error.problem, str(error)
+        self._failed_at = None  # a signed answer, and an acceptable one
+        reaction = reaction_to(problem.type)
+        conversation = self._converse()
+        if self.step is Step.STEADY:
+            conversation.forget_sent()
+            self._checkin_s = 0.0
+        if reaction is Reaction.START_OVER:
+            self._parts.report.problem(why)
+            return self._reset()
+        if reaction is Reaction.ASK_PERSON:
+            return self._ask_person(why, problem.retry_after_s)
+        if reaction is Reaction.RAISE_SEQ and problem.last_seq is not None:
+            conversation.raise_seq(problem.last_seq)
+        self._pause(self._backoff.next_s(problem.retry_after_s), why)
+        if reaction is Reaction.INTRODUCE:
+            conversation.become_unknown()
+            return Event.NEW_HELLO
+        if reaction is Reaction.NEW_HELLO and self.step is not Step.STEADY:
+            return Event.NEW_HELLO
+        return Event.AGAIN
+
+    def _note_deaf(self) -> None:
+        """Count the time in which HQ gave no acceptable answer, so that one wrong date cannot last (`trust.floor`)."""
+        now = self._parts.waiter.now()
+        if self._failed_at is not None:
+            hq = self._store.state.hq
+            deaf_s = hq.deaf_s + int(now - self._failed_at)
+            self._store.learn(dataclasses.replace(hq, deaf_s=deaf_s))
+            if deaf_s // 3600 > hq.deaf_s // 3600:  # at most one write an hour for it
+                self._store.save()
+        self._failed_at = now
+
+    def _resume(self) -> Event:
+        return resume_event(self._store.state, has_pair=self._parts.disk.current_pair() is not None)
+
+    def _converse(self) -> Conversation:
+        if self._conversation is None:
+            self._conversation = self._parts.converse(self._canary)
+        return self._conversation
+
+    def _facts(self) -> CertificateFacts:
+        return installed_facts(self._parts.disk)
+
+    def _finish(self, facts: CertificateFacts) -> None:
+        """Served is what was issued: older pairs are no longer needed for a way back."""
+        self._parts.disk.drop_pairs(keep_current=True)
+        self._parts.report.serving(**_serving(facts, self._parts.web))
+
+    def _show_page(self) -> None:
+        """Begin to serve; a pair that does not work is reported and does not keep the box from getting another."""
+        try:
+            self._parts.start_page()
+        except AgentError as error:
+            self._parts.report.problem(str(error))
+
+    def _look_served(self) -> str | None:
+        web = self._parts.web
+        if web is not None:
+            self._served = served.presented_leaf(web.host, web.port, self._facts().names[0])
+        return self._served
+
+    def _until_checkin(self) -> float:
+        if self._checkin_s is not None:
+            return self._checkin_s
+        planned = float(self._store.state.next_checkin_s)
+        if self._fresh_boot and self._store.state.served_sha256 is not None:
+            return min(planned, FIRST_CHECKIN_S * self._backoff.fraction())
+        return max(planned, LEAST_CHECKIN_S)
+
+    def _say_waiting(self, seconds: float, why: str, **more: object) -> None:
+        self._parts.report.waiting(self.step.value, why, seconds, **more)
+
+    def _pause(self, seconds: float, why: str, **more: object) -> None:
+        self._say_waiting(seconds, why, **more)
+        self._parts.waiter.wait(seconds)
+
+
+def _serving(facts: CertificateFacts, web: served.WebServer | None) -> dict[str, object]:
+    return {
+        "name": facts.names[0],
+        "names": facts.names,
+        "listen": web.host if web else "",
+        "port": web.port if web else 0,
+        "leaf_sha256": facts.leaf_sha256,
+    }

@@ -1,0 +1,53 @@
+"""What the box does about each problem that HQ signs: a table, complete by test.
+
+Pure. Does not carry anything out: that is `loop`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from otscert_agent.wire.problems import ProblemType
+
+
+class Reaction(Enum):
+    """The things that a box can do about a problem; each but `START_OVER` after a wait."""
+
+    AGAIN = "the same step again, after a back-off that honours retry_after_s"
+    RAISE_SEQ = "raise seq above HQ's last_seq and send again"
+    NEW_HELLO = "drop the transaction and say hello again with another half of a key"
+    INTRODUCE = "say hello with the key itself: HQ does not know it (any more)"
+    ASK_PERSON = "nothing the box does can change it: wait long, say so"
+    START_OVER = "forget identity, name and pair, and enrol as a new box"
+
+
+REACTIONS: dict[ProblemType, Reaction] = {
+    ProblemType.MALFORMED: Reaction.ASK_PERSON,
+    ProblemType.BAD_SIGNATURE: Reaction.ASK_PERSON,
+    ProblemType.UNKNOWN_KEY: Reaction.INTRODUCE,
+    ProblemType.STALE_SEQ: Reaction.RAISE_SEQ,
+    ProblemType.SEQ_CONFLICT: Reaction.RAISE_SEQ,
+    ProblemType.UNKNOWN_MODEL: Reaction.ASK_PERSON,
+    ProblemType.USED_D0: Reaction.NEW_HELLO,
+    ProblemType.UNKNOWN_TXID: Reaction.NEW_HELLO,
+    ProblemType.TXID_CONFLICT: Reaction.NEW_HELLO,
+    ProblemType.BAD_CSR: Reaction.NEW_HELLO,
+    ProblemType.BAD_CONTRIBUTION: Reaction.NEW_HELLO,
+    ProblemType.BAD_TOKEN: Reaction.ASK_PERSON,
+    ProblemType.BAD_ADDRESS: Reaction.AGAIN,
+    # A fork of the state (clone, restored backup). HQ decides who starts over; until then this box only asks again.
+    ProblemType.STALE_EPOCH: Reaction.ASK_PERSON,
+    ProblemType.START_OVER: Reaction.START_OVER,
+    ProblemType.NOT_FOUND: Reaction.NEW_HELLO,
+    ProblemType.OVER_QUOTA: Reaction.AGAIN,
+    ProblemType.UNSUPPORTED: Reaction.ASK_PERSON,
+    ProblemType.UNAVAILABLE: Reaction.AGAIN,
+}
+
+
+def reaction_to(problem_type: str) -> Reaction:
+    """The reaction to a problem's `type`; a type of a later protocol is answered with patience."""
+    try:
+        return REACTIONS[ProblemType(problem_type)]
+    except ValueError:
+        return Reaction.AGAIN

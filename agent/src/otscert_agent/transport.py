@@ -1,0 +1,153 @@
+"""One connection to HQ, kept alive: POST a body, get a body, under the pinned root and without a clock.
+
+Knows TLS towards HQ (pin, host name, no dates) and HTTP/1.1. Does not know what is in a body: messages are signed end
+to end, so what arrives here is not trusted by anybody yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Callable, Protocol
+from urllib.parse import urlsplit
+
+from otscert_agent.errors import UnreachableError, UntrustedError
+from otscert_agent.wire.jws import CONTENT_TYPE, MAX_BYTES
+
+CONNECT_TIMEOUT_S = 10.0
+ANSWER_TIMEOUT_S = 40.0  # HQ holds an order's long poll for about 25 s
+
+_X509_V_FLAG_NO_CHECK_TIME = 0x200000  # OpenSSL x509_vfy.h; Python's ssl has no name for it
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer, unverified."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Transport(Protocol):
+    """Carries one request at a time. Every failure to get a whole reply is `UnreachableError`."""
+
+    def post(self, url: str, body: bytes) -> Reply:
+        """Send `body` (application/jose+json) to `url`. May be called again with the same bytes."""
+
+    def connect(self) -> None:
+        """Open the connection now, if there is none."""
+
+    def close(self) -> None:
+        """Drop the connection; the next `post` opens another."""
+
+
+def client_context(pins_pem: str, *, clock_trusted: bool) -> ssl.SSLContext:
+    """TLS towards HQ: its pinned roots only, host name checked, dates skipped unless the clock can be trusted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=pins_pem)
+    if not clock_trusted:
+        context.verify_flags |= _X509_V_FLAG_NO_CHECK_TIME
+    return context
+
+
+class HttpsTransport:
+    """`Transport` to the HQ at `base_url`. `check_leaf` gets the DER of HQ's TLS leaf before anything is sent."""
+
+    def __init__(self, base_url: str, context: ssl.SSLContext, check_leaf: Callable[[bytes], None]) -> None:
+        parts = urlsplit(base_url)
+        self._origin = (parts.scheme, parts.hostname, parts.port or 443)
+        self._context = context
+        self._check_leaf = check_leaf
+        self._connection: _Connection | None = None
+
+    def post(self, url: str, body: bytes) -> Reply:
+        parts = urlsplit(url)
+        if (parts.scheme, parts.hostname, parts.port or 443) != self._origin:
+            raise UntrustedError("HQ named a URL on another host; only its own is called")
+        reused = self._connection is not None
+        try:
+            return self._post(parts.path, body)
+        except (ConnectionError, http.client.RemoteDisconnected) as error:
+            self.close()
+            if not reused:  # a kept connection may have been closed while idle: the same bytes once more, on a new one
+                raise UnreachableError(f"HQ cannot be reached: {error}") from None
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(error) from None
+        try:
+            return self._post(parts.path, body)
+        except (OSError, http.client.HTTPException) as error:
+            raise self._failure(error) from None
+
+    def connect(self) -> None:
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except (OSError, http.client.HTTPException) as error:
+                raise self._failure(error) from None
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _failure(self, error: Exception) -> Exception:
+        self.close()
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return UntrustedError(f"this is not the maker's HQ: {error.verify_message}")
+        return UnreachableError(f"HQ cannot be reached: {str(error) or type(error).__name__}")
+
+    def _post(self, path: str, body: bytes) -> Reply:
+        if self._connection is None:
+            self._connection = self._connect()
+        connection = self._connection
+        connection.request("POST", path, body, {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE})
+        response = connection.getresponse()
+        data = response.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            self.close()
+            raise UnreachableError("the answer is longer than the protocol allows")
+        if response.will_close:
+            self.close()
+        return Reply(response.status, response.headers.get_content_type(), data)
+
+    def _connect(self) -> _Connection:
+        _, host, port = self._origin
+        connection = _Connection(str(host), port, self._context)
+        connection.connect()
+        try:
+            self._check_leaf(connection.leaf())
+        except Exception:
+            connection.close()
+            raise
+        return connection
+
+
+class _Connection(http.client.HTTPConnection):
+    """http.client over our own TLS socket."""
+
+    sock: ssl.SSLSocket | None
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(host, port)
+        self._context = context
+
+    def connect(self) -> None:
+        plain = socket.create_connection((self.host, self.port), CONNECT_TIMEOUT_S)
+        try:
+            # Head and body go out as two writes; without this Nagle and delayed ACK cost 40 ms each time.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                plain.close()
+            raise
+        self.sock.settimeout(ANSWER_TIMEOUT_S)
+
+    def leaf(self) -> bytes:
+        assert self.sock is not None  # noqa: S101  # connect() has returned
+        return self.sock.getpeercert(binary_form=True) or b""
