@@ -6,6 +6,7 @@ Nothing is admitted here and nothing is published; the row and the reserved name
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 from otscert.domain.admission import Model, asks
 from otscert.domain.device import Device
@@ -28,49 +29,54 @@ _LONGEST_TEXT = 200
 SOURCES = frozenset({"starved", "jitter", "hwrng", "secure-element"})
 
 
-def say_hello(hq: Hq, transaction: Transaction, request: Request[Hello]) -> Reply:
-    """Answer a hello with a challenge; raise `Refusal` when there is nothing to challenge."""
-    hello = request.message
-    model = known_model(hq, hello.model)
-    d0 = _check(hello)
-    device = _renewing_device(transaction, request)
-    if device is None:
-        _spend(transaction, f"hello:address:{request.address}", hq.hellos_per_address, request)
-        _spend(transaction, f"hello:model:{model.name}", hq.hellos_per_model, request)
-    transaction.hellos.replace_open(request.thumbprint)
-    txid = b64.encode(hq.randomness(TXID_BYTES))
-    label = device.label if device else _reserve_label(hq, transaction, model, txid)
-    r = point.scalar_from_bytes(hq.randomness(48))
-    row = HelloRow(
-        txid=txid,
-        thumbprint=request.thumbprint,
-        model=model.name,
-        serial=hello.serial,
-        firmware=hello.firmware,
-        fingerprint=hello.hardware_fingerprint,
-        source=hello.report.source,
-        canary=hello.canary,
-        label=label,
-        expected_point=_contributed(d0, r),
-        address=request.address,
-        device_id=device.id if device else None,
-        expires_at_s=request.now_s + TRANSACTION_S,
-        csr_sha256=None,
-        identity=None,
-    )
-    try:
-        transaction.hellos.add(row, d0_sha256=hashlib.sha256(d0).digest(), now_s=request.now_s)
-    except AlreadyThere as error:
-        raise Refusal(ProblemType.USED_D0, "HQ has seen this D0 before; derive a new one") from error
-    return Reply(
-        message=Challenge(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SayingHello:
+    """The use case: answers with a challenge, or raises `Refusal` when there is nothing to challenge."""
+
+    hq: Hq
+
+    def __call__(self, transaction: Transaction, request: Request[Hello]) -> Reply:
+        hello = request.message
+        model = known_model(self.hq, hello.model)
+        d0 = _check(hello)
+        device = _renewing_device(transaction, request)
+        if device is None:
+            _spend(transaction, f"hello:address:{request.address}", self.hq.hellos_per_address, request)
+            _spend(transaction, f"hello:model:{model.name}", self.hq.hellos_per_model, request)
+        transaction.hellos.replace_open(request.thumbprint)
+        txid = b64.encode(self.hq.randomness(TXID_BYTES))
+        label = device.label if device else _reserve_label(self.hq, transaction, model, txid)
+        r = point.scalar_from_bytes(self.hq.randomness(48))
+        row = HelloRow(
             txid=txid,
-            names=list(certificate_names(label, hq.zone)),
-            contribution=Contribution(open=b64.encode(point.encode_scalar(r))),
-            asks=[] if device else list(asks(model)),
-            ttl_s=TRANSACTION_S,
+            thumbprint=request.thumbprint,
+            model=model.name,
+            serial=hello.serial,
+            firmware=hello.firmware,
+            fingerprint=hello.hardware_fingerprint,
+            source=hello.report.source,
+            canary=hello.canary,
+            label=label,
+            expected_point=_contributed(d0, r),
+            address=request.address,
+            device_id=device.id if device else None,
+            expires_at_s=request.now_s + TRANSACTION_S,
+            csr_sha256=None,
+            identity=None,
         )
-    )
+        try:
+            transaction.hellos.add(row, d0_sha256=hashlib.sha256(d0).digest(), now_s=request.now_s)
+        except AlreadyThere as error:
+            raise Refusal(ProblemType.USED_D0, "HQ has seen this D0 before; derive a new one") from error
+        return Reply(
+            message=Challenge(
+                txid=txid,
+                names=list(certificate_names(label, self.hq.zone)),
+                contribution=Contribution(open=b64.encode(point.encode_scalar(r))),
+                asks=[] if device else list(asks(model)),
+                ttl_s=TRANSACTION_S,
+            )
+        )
 
 
 def known_model(hq: Hq, name: str) -> Model:

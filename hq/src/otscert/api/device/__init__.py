@@ -1,0 +1,1 @@
+"""The device API: protocol v1 over HTTPS under HQ's own root."""

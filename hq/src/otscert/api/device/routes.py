@@ -1,0 +1,120 @@
+"""Routes of protocol v1. Translates between HTTP and the use cases; decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from otscert.api.http import BodyTooLarge, BodyTooSlow, ClientDisconnect, Network, client_address, read_body
+from otscert.service.conversation import Answer, Conversation, Refused, Reply, Request, unsigned
+from otscert.service.polling import OrderPolling
+from otscert.store.transaction import Transaction
+from otscert_agent.wire import jws
+from otscert_agent.wire.messages import (
+    PATH_CHECKIN,
+    PATH_ENROLL,
+    PATH_HELLO,
+    PATH_ORDERS,
+    TYP_ORDER,
+    CheckIn,
+    Enroll,
+    Hello,
+)
+from otscert_agent.wire.problems import ProblemType
+
+_log = logging.getLogger(__name__)
+UseCase = Callable[[Transaction, Request[Any]], Reply]
+Endpoint = Callable[[HttpRequest], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceApi:
+    """The face as an ASGI application (`app()`)."""
+
+    conversation: Conversation
+    hello: UseCase
+    enroll: UseCase
+    checkin: UseCase
+    orders: OrderPolling
+    trusted_proxies: Sequence[Network]
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                self._route(PATH_HELLO, self._message(PATH_HELLO, Hello, self.hello, new_key=True)),
+                self._route(PATH_ENROLL, self._message(PATH_ENROLL, Enroll, self.enroll, new_key=True)),
+                self._route(PATH_CHECKIN, self._message(PATH_CHECKIN, CheckIn, self.checkin, new_key=False)),
+                self._route(PATH_ORDERS + "{order_id}", self._order),
+            ],
+            exception_handlers={404: _no_such_page, 405: _no_such_page},
+        )
+
+    def _route(self, path: str, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]]) -> Route:
+        async def endpoint(request: HttpRequest) -> Response:
+            return await _respond(request, answer)
+
+        return Route(path, endpoint, methods=["POST"])
+
+    def _message(
+        self, path: str, kind: Any, use_case: UseCase, *, new_key: bool
+    ) -> Callable[[HttpRequest, bytes], Awaitable[Answer]]:
+        async def answer(request: HttpRequest, body: bytes) -> Answer:
+            read = await self.conversation.read(
+                body,
+                path=path,
+                typ=kind.TYP,
+                kind=kind,
+                address=client_address(request, self.trusted_proxies),
+                new_key=new_key,
+            )
+            return await self.conversation.act(read, use_case)
+
+        return answer
+
+    async def _order(self, request: HttpRequest, body: bytes) -> Answer:
+        order_id = request.path_params["order_id"]
+        read: Request[None] = await self.conversation.read(
+            body,
+            path=PATH_ORDERS + order_id,
+            typ=TYP_ORDER,
+            kind=None,
+            address=client_address(request, self.trusted_proxies),
+            new_key=False,
+        )
+        return await self.orders(read, order_id)
+
+
+async def _respond(request: HttpRequest, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]]) -> Response:
+    try:
+        body = await read_body(request, limit_bytes=jws.MAX_BYTES)
+        return _response(await answer(request, body))
+    except Refused as refused:
+        return _response(refused.answer)
+    except BodyTooLarge:
+        problem = unsigned(ProblemType.MALFORMED, f"the message is longer than {jws.MAX_BYTES} bytes")
+        return _response(problem, close=True)
+    except (BodyTooSlow, ClientDisconnect):
+        return _response(unsigned(ProblemType.MALFORMED, "the message did not arrive in time"), close=True)
+    except Exception:  # noqa: BLE001
+        _log.exception("device.crashed", extra={"path": request.url.path})
+        detail = "HQ itself failed on this message; its log has the details"
+        return _response(unsigned(ProblemType.UNAVAILABLE, detail, retry_after_s=60))
+
+
+def _response(answer: Answer, *, close: bool = False) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    if close:
+        headers["Connection"] = "close"
+    media_type = jws.CONTENT_TYPE if answer.signed else "application/problem+json"
+    return Response(answer.body, status_code=answer.status, media_type=media_type, headers=headers)
+
+
+async def _no_such_page(_request: HttpRequest, _error: Exception) -> Response:
+    return _response(unsigned(ProblemType.NOT_FOUND, "this is HQ's device API; see docs/protocol.md for its paths"))

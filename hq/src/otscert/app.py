@@ -1,0 +1,365 @@
+"""HQ as one process: what is wired to what, in which order it starts and ends. Decides nothing else.
+
+Order of start: lock, keys, store, zone, DNS, device API, account, worker. DNS answers before any box or CA can ask for
+something new; the worker starts last and resumes what an earlier HQ left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+import uvloop
+
+from otscert.acme.account import ExternalAccount
+from otscert.acme.errors import ExternalAccountError
+from otscert.api.device.routes import DeviceApi
+from otscert.api.server import HttpsServer
+from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
+from otscert.ca.errors import CaError
+from otscert.ca.issuer import AcmeIssuer
+from otscert.config import Config, IssuerConfig
+from otscert.domain.admission import Model
+from otscert.pki.answers import AnswerSigner
+from otscert.pki.files import PkiFolder
+from otscert.pki.seal import Seal
+from otscert.service import housekeeping
+from otscert.service.checkin import CheckingIn
+from otscert.service.context import Hq
+from otscert.service.conversation import Conversation
+from otscert.service.enroll import Enrolment
+from otscert.service.hello import SayingHello
+from otscert.service.issuance import Issuance
+from otscert.service.polling import OrderPolling
+from otscert.service.publish import published_addresses
+from otscert.service.signals import LocalSignals
+from otscert.service.worker import Worker
+from otscert.store.accounts import Account
+from otscert.store.errors import StoreUnavailable
+from otscert.store.sqlite import SqliteStore
+from otscert.store.transaction import Transaction
+from otscert.zones.check import wait_until_served
+from otscert.zones.content import BoxEntry
+from otscert.zones.server import DnsServer
+from otscert.zones.settings import ZoneSettings
+from otscert.zones.zone import Zone
+
+ACCOUNT_KEY = "account key"
+_DNS_DEADLINE_S = 20.0
+_ACCOUNT_RETRY_S = 30.0
+_log = logging.getLogger(__name__)
+
+
+class CannotStart(Exception):
+    """HQ cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening:
+    """Where HQ listens, with the ports that were really taken."""
+
+    device: tuple[tuple[str, int], ...]
+    dns: tuple[tuple[str, int], ...]
+
+
+class SystemClock:
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnNameServers:
+    """Asks every name server of the zone, as the CA will."""
+
+    servers: tuple[tuple[str, int], ...]
+
+    async def wait_until_served(self, name: str, values: Iterable[str]) -> str | None:
+        result = await wait_until_served(self.servers, name, list(values), _DNS_DEADLINE_S)
+        return None if result.served else result.reason
+
+
+def paths(config: Config) -> tuple[Path, PkiFolder]:
+    """The database and the key folder of a data folder."""
+    return config.data_dir / "hq.db", PkiFolder(folder=config.data_dir / "pki")
+
+
+def make_hq(config: Config) -> Hq:
+    issuer = config.issuers[0]
+    return Hq(
+        public_url=config.public_url,
+        zone=config.zone.origin,
+        models=config.models,
+        tokens=config.tokens,
+        issuer=issuer.name,
+        profile=None,  # the issuer asks for its configured profile where the CA offers it
+        checkin_s=config.checkin_s,
+        hellos_per_address=config.hellos_per_address,
+        hellos_per_model=config.hellos_per_model,
+        orders_per_device=config.orders_per_device,
+        clock=SystemClock(),
+        randomness=secrets.token_bytes,
+    )
+
+
+def make_zone(config: Config) -> Zone:
+    return Zone(
+        ZoneSettings(
+            origin=config.zone.origin,
+            name_servers=config.zone.name_servers,
+            contact=config.zone.contact,
+            server_addresses=config.zone.server_addresses,
+            first_serial=int(time.time()),
+        )
+    )
+
+
+async def issuer_settings(issuer: IssuerConfig, store: SqliteStore, seal: Seal) -> tuple[IssuerSettings, bytes]:
+    """The settings and the account key of an issuer; the key is made and stored (sealed) on first use."""
+
+    def key_of(transaction: Transaction) -> Account:
+        account = transaction.accounts.get(issuer.name)
+        if account is not None and account.directory_url == issuer.directory_url:
+            return account
+        if account is not None:
+            raise CannotStart(
+                f"issuer {issuer.name} has an account at {account.directory_url}, not at {issuer.directory_url}:"
+                " give the new CA another name"
+            )
+        sealed = seal.close(new_account_key(), purpose=ACCOUNT_KEY)
+        account = Account(issuer=issuer.name, directory_url=issuer.directory_url, key_sealed=sealed, url="")
+        transaction.accounts.add(account, now_s=int(time.time()))
+        return account
+
+    account = await store.write(key_of)
+    settings = IssuerSettings(
+        name=issuer.name,
+        directory_url=issuer.directory_url,
+        trust_file=issuer.trust_file,
+        contact=issuer.contact,
+        eab=_external_account(issuer),
+        terms_agreed=issuer.terms_agreed,
+        profile=issuer.profile,
+        account_url=account.url or None,
+    )
+    return settings, seal.open(account.key_sealed, purpose=ACCOUNT_KEY)
+
+
+def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
+    if not issuer.eab_kid:
+        return None
+    try:
+        return ExternalAccount.of(issuer.eab_kid, issuer.eab_hmac_key)
+    except ExternalAccountError as error:
+        raise CannotStart(f"issuer {issuer.name}: {error}; copy the key again from the CA's page") from error
+
+
+async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
+    """Run HQ until SIGTERM or SIGINT; raise `CannotStart`, `StoreError` or `PkiError` when it cannot start."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_only_one(config.data_dir))
+        database, pki = paths(config)
+        for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
+            _log.info("pki.renewed", extra={"certificate": name})
+        store = SqliteStore.open(database)
+        stack.push_async_callback(store.close)
+        zone = make_zone(config)
+        await store.read(lambda transaction: _load_zone(zone, config, transaction))
+        dns = await _start_dns(config, zone, stack)
+        seal = Seal(pki.store_key())
+        hq, signals = make_hq(config), LocalSignals()
+        settings, key = await issuer_settings(config.issuers[0], store, seal)
+        issuer = await stack.enter_async_context(open_issuer(settings, key))
+        conversation = Conversation(hq=hq, store=store, signer=AnswerSigner(pki.answer()), seal=seal)
+        api = DeviceApi(
+            conversation=conversation,
+            hello=SayingHello(hq=hq),
+            enroll=Enrolment(hq=hq, zone=zone, signals=signals),
+            checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
+            orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
+            trusted_proxies=config.trusted_proxies,
+        )
+        device = await _start_api(config, api, pki, stack)
+        issuance = Issuance(
+            hq=hq,
+            store=store,
+            issuer=issuer,
+            challenger=issuer,
+            zone=zone,
+            name_servers=OwnNameServers(servers=config.zone.check_servers or _reachable(dns)),
+            signals=signals,
+        )
+        worker = Worker(
+            hq=hq,
+            store=store,
+            issuance=issuance,
+            signals=signals,
+            zone=zone,
+            max_in_flight=config.issuers[0].max_in_flight,
+        )
+        stack.push_async_callback(worker.stop)
+        await stack.enter_async_context(
+            _background(
+                worker.work(),
+                _sweep(hq, store),
+                _look_up_account(config.issuers[0], issuer, store, zone),
+            )
+        )
+        _log.info("hq.ready", extra={"device": device, "dns": dns, "zone": config.zone.origin})
+        ready(Listening(device=device, dns=dns))
+        await _until_told()
+        _log.info("hq.stopping")
+
+
+def _load_zone(zone: Zone, config: Config, transaction: Transaction) -> None:
+    def entry(label: str, model: Model, addresses: str) -> BoxEntry:
+        return label, published_addresses(model, addresses.split()), model.addresses
+
+    boxes = (
+        entry(label, config.models[model], addresses)
+        for label, model, addresses in transaction.devices.names()
+        if model in config.models
+    )
+    zone.load(boxes, transaction.challenges.all())
+
+
+async def _start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> tuple[tuple[str, int], ...]:
+    server = DnsServer(zone)
+    stack.push_async_callback(server.stop)
+    for host, port in config.listen_dns:
+        try:
+            await server.start(host, port)
+        except OSError as error:
+            raise _port_problem("DNS", "listen.dns", host, port, error) from error
+    return server.addresses
+
+
+async def _start_api(
+    config: Config, api: DeviceApi, pki: PkiFolder, stack: AsyncExitStack
+) -> tuple[tuple[str, int], ...]:
+    app, taken = api.app(), []
+    for host, port in config.listen_device:
+        server = HttpsServer(app, host=host, port=port, certificate=pki.tls_pem)
+        try:
+            taken.append((host, await server.start()))
+        except OSError as error:
+            raise _port_problem("the device API", "listen.device", host, port, error) from error
+        stack.push_async_callback(server.stop)
+    return tuple(taken)
+
+
+def _port_problem(what: str, setting: str, host: str, port: int, error: OSError) -> CannotStart:
+    hint = (
+        "ports below 1024 need the capability CAP_NET_BIND_SERVICE (setcap, or AmbientCapabilities in systemd)"
+        if isinstance(error, PermissionError)
+        else f"see who has it with: ss -lntup 'sport = :{port}'"
+    )
+    return CannotStart(
+        f"{what} cannot listen at {host}:{port} ({error.strerror or error}): {hint}, or change {setting}"
+    )
+
+
+def _reachable(addresses: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+    """Our own listeners as we can ask them: loopback instead of "every address"."""
+    loopback = {4: "127.0.0.1", 6: "::1"}
+    return tuple(
+        (loopback[ip_address(host).version] if ip_address(host).is_unspecified else host, port)
+        for host, port in addresses
+    )
+
+
+async def _sweep(hq: Hq, store: SqliteStore) -> None:
+    while True:
+        try:
+            await housekeeping.sweep(hq, store)
+        except StoreUnavailable as error:
+            _log.warning("housekeeping.postponed", extra={"reason": str(error)})
+        await asyncio.sleep(housekeeping.EVERY_S)
+
+
+async def _look_up_account(issuer: IssuerConfig, ca: AcmeIssuer, store: SqliteStore, zone: Zone) -> None:
+    """Find or register the account, keep its URL, and bind the zone's CAA record to it."""
+    while True:
+        try:
+            account = await ca.account()
+            identities = (issuer.caa_identity,) if issuer.caa_identity else (await ca.directory()).meta.caa_identities
+            await store.write(partial(_keep_account, name=issuer.name, url=account.url))
+        except (CaError, StoreUnavailable) as error:
+            _log.warning("issuer.not_reached", extra={"issuer": issuer.name, "reason": str(error)})
+            await asyncio.sleep(_ACCOUNT_RETRY_S)
+            continue
+        zone.set_caa([f"{name}; accounturi={account.url}; validationmethods=dns-01" for name in identities])
+        _log.info("issuer.account", extra={"issuer": issuer.name, "url": account.url, "caa": list(identities)})
+        return
+
+
+def _keep_account(transaction: Transaction, *, name: str, url: str) -> None:
+    transaction.accounts.set_url(name, url)
+
+
+@asynccontextmanager
+async def _background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run coroutines beside the block; one that ends by an error ends HQ, loudly."""
+    tasks = [asyncio.create_task(work) for work in works]
+    for task in tasks:
+        task.add_done_callback(_end_on_error)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _end_on_error(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("hq.failed", exc_info=task.exception())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _until_told() -> None:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+@contextmanager
+def _only_one(data_dir: Path) -> Iterator[None]:
+    """Hold the data folder's lock: two HQs on one SQLite file would each believe that the orders are theirs."""
+    try:
+        descriptor = os.open(data_dir / "hq.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise CannotStart(
+            f"the data folder {data_dir} cannot be written ({error.strerror}): run otscert init, or"
+            " give the folder to the user that runs HQ"
+        ) from error
+    try:
+        _lock(descriptor, data_dir)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, data_dir: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise CannotStart(f"another HQ is running on {data_dir}") from None
+
+
+def run(config: Config, *, ready: Callable[[Listening], None]) -> None:
+    """Run `serve` on uvloop."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(config, ready=ready))

@@ -1,0 +1,142 @@
+"""Every setting of HQ: its name with the unit, its kind, its default and a sentence. docs/settings.md is made from it.
+
+Knows what can be set and how a text becomes a value. Does not know where texts come from (`config`) or what uses them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Kind(Enum):
+    TEXT = "text"
+    NUMBER = "whole number"
+    SWITCH = "true or false"
+    LIST = "list of texts"
+    PATH = "path"
+    SECRET = "secret"  # noqa: S105 - the kind's name
+    ADDRESSES = "table of host name = list of addresses"
+
+
+class Required(Enum):
+    """The default of a setting that has none."""
+
+    REQUIRED = "required"
+
+
+REQUIRED = Required.REQUIRED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """`name` is the dotted TOML key; a `*` stands for the name of an issuer or a model."""
+
+    name: str
+    kind: Kind
+    default: Any
+    sentence: str
+
+    @property
+    def environment(self) -> str:
+        """The environment variable that overrides it (`*` stays to be filled in)."""
+        return "OTSCERT_" + self.name.replace(".", "_").upper()
+
+
+def _setting(name: str, kind: Kind, default: Any, sentence: str) -> Setting:
+    return Setting(name=name, kind=kind, default=default, sentence=sentence)
+
+
+SETTINGS: tuple[Setting, ...] = (
+    _setting(
+        "data_dir",
+        Kind.PATH,
+        "/var/lib/otscert",
+        "The folder of HQ's database and keys; relative to the configuration file.",
+    ),
+    _setting(
+        "public_url",
+        Kind.TEXT,
+        REQUIRED,
+        "The URL at which boxes reach the device API; their signatures name it, so it is what firmware is given.",
+    ),
+    _setting(
+        "trusted_proxies",
+        Kind.LIST,
+        [],
+        "Addresses or networks of reverse proxies; only behind these is the last X-Forwarded-For entry believed.",
+    ),
+    _setting("checkin_s", Kind.NUMBER, 21_600, "How often a box calls when nothing is due, in seconds."),
+    _setting("zone.origin", Kind.TEXT, REQUIRED, "The DNS zone that is delegated to HQ and used for nothing else."),
+    _setting(
+        "zone.name_servers",
+        Kind.LIST,
+        [],
+        "Host names of the zone's name servers, as the parent zone lists them; empty: ns1 below the zone.",
+    ),
+    _setting(
+        "zone.server_addresses",
+        Kind.ADDRESSES,
+        {},
+        "Public addresses of those name servers whose names lie inside the zone (the glue).",
+    ),
+    _setting("zone.contact", Kind.TEXT, "", "The zone's contact as a DNS name; empty: hostmaster below the zone."),
+    _setting(
+        "zone.check_servers",
+        Kind.LIST,
+        [],
+        "host:port of every name server to ask before a CA is told; empty: HQ's own DNS listeners.",
+    ),
+    _setting(
+        "listen.device", Kind.LIST, ["127.0.0.1:8443"], "host:port of the device API (HTTPS under HQ's own root)."
+    ),
+    _setting("listen.dns", Kind.LIST, ["127.0.0.1:5353"], "host:port of the DNS server (UDP and TCP)."),
+    _setting("limits.hellos_per_address_per_hour", Kind.NUMBER, 120, "Hellos of unknown boxes from one address."),
+    _setting("limits.hellos_per_model_per_hour", Kind.NUMBER, 20_000, "Hellos of unknown boxes of one model."),
+    _setting("limits.orders_per_device_per_week", Kind.NUMBER, 4, "Renewals of one box; the CA's own limit is 5."),
+    _setting("log.level", Kind.TEXT, "info", "debug, info, warning or error."),
+    _setting("log.format", Kind.TEXT, "text", "text for people, json for machines."),
+    _setting("issuer.*.directory_url", Kind.TEXT, REQUIRED, "The ACME directory of the CA."),
+    _setting("issuer.*.contact", Kind.LIST, [], "Contact URIs of the account, such as mailto:ops@example.com."),
+    _setting(
+        "issuer.*.terms_agreed",
+        Kind.SWITCH,
+        default=False,
+        sentence="You have read the CA's terms of service and agree.",
+    ),
+    _setting("issuer.*.profile", Kind.TEXT, "tlsserver", "The certificate profile, where the CA offers it."),
+    _setting("issuer.*.trust_file", Kind.PATH, "", "PEM roots for the CA's own HTTPS instead of the system's."),
+    _setting("issuer.*.eab_kid", Kind.TEXT, "", "Key id of the external account binding, where the CA wants one."),
+    _setting("issuer.*.eab_hmac_key", Kind.SECRET, "", "Key of the external account binding, base64url."),
+    _setting(
+        "issuer.*.caa_identity",
+        Kind.TEXT,
+        "",
+        "The CA's name in CAA records; empty: what its directory says, and no CAA record when it says nothing.",
+    ),
+    _setting("issuer.*.max_in_flight", Kind.NUMBER, 100, "Orders at the CA at the same time."),
+    _setting("model.*.policies", Kind.LIST, ["token"], "Admission policies in order: token, open."),
+    _setting("model.*.token", Kind.SECRET, "", "Claim tokens of the model's firmware, one a line; all are valid."),
+    _setting("model.*.naming", Kind.TEXT, "opaque", "opaque (16 characters) or readable (two words and 4 characters)."),
+    _setting(
+        "model.*.networks",
+        Kind.LIST,
+        ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"],
+        "Networks whose addresses may stand in DNS; parts of these or of 100.64.0.0/10, never public ones.",
+    ),
+    _setting(
+        "model.*.allow_loopback",
+        Kind.SWITCH,
+        default=False,
+        sentence="Allow loopback addresses in DNS; for demo and tests only.",
+    ),
+    _setting(
+        "model.*.static_address",
+        Kind.SWITCH,
+        default=True,
+        sentence="Publish the box's address; without it only names with an address in them work.",
+    ),
+    _setting("model.*.admissions_per_address_per_day", Kind.NUMBER, 20, "New boxes from one address by open or token."),
+    _setting("model.*.admissions_per_model_per_day", Kind.NUMBER, 1000, "New boxes of the model by open or token."),
+)
