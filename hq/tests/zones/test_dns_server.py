@@ -50,8 +50,8 @@ async def is_closed(reader: asyncio.StreamReader) -> bool:
 
 @pytest.fixture
 async def impatient(zone: Zone) -> AsyncIterator[DnsServer]:
-    """Waits 0.3 s for a query, and has room for four TCP clients."""
-    server = DnsServer(zone, idle_s=0.3, most_connections=4)
+    """Waits 0.5 s for a query, and has room for four TCP clients."""
+    server = DnsServer(zone, idle_s=0.5, most_connections=4)
     await server.start("127.0.0.1", 0)
     yield server
     await server.stop()
@@ -179,7 +179,7 @@ async def test_a_client_that_keeps_asking_is_not_closed(impatient: DnsServer) ->
     reader, writer = await asyncio.open_connection(*impatient.addresses[0])
     loop = asyncio.get_running_loop()
     begin = loop.time()
-    while loop.time() < begin + 0.9:
+    while loop.time() < begin + 1.2:
         writer.write(framed())
         await read_answer(reader)
         await asyncio.sleep(0.02)
@@ -225,7 +225,7 @@ async def test_a_hundred_slow_clients_do_not_stop_the_others(server: DnsServer, 
         for _, writer in slow[:10]:
             writer.write(b"\0")
         await dns.asyncquery.tcp(dns.message.make_query(NAME, "A"), host, port=port, timeout=5)
-    assert loop.time() - begin < 2
+    assert loop.time() - begin < 5
 
 
 async def test_a_client_that_does_not_read_is_not_read_either_and_is_closed(impatient: DnsServer, zone: Zone) -> None:
