@@ -61,6 +61,15 @@ def test_what_strangers_choose_is_not_remembered(zone: Zone, name: str, rtype: s
     assert names_in(zone._cache) == 0
 
 
+@pytest.mark.parametrize("use_edns", [-1, 0])
+def test_a_query_with_octets_of_its_own_is_not_remembered(zone: Zone, use_edns: int) -> None:
+    plain = dns.message.make_query("four.boxes.example.com", "A", use_edns=use_edns).to_wire()
+    zone.answer(plain + b"junk", size_limit=1232)
+    assert names_in(zone._cache) == 0
+    zone.answer(plain, size_limit=1232)
+    assert names_in(zone._cache) == 1
+
+
 def test_a_change_after_a_generation_passed_is_still_seen(zone: Zone) -> None:
     query = dns.message.make_query("four.boxes.example.com", "A").to_wire()
     zone._cache = AnswerCache(entries_per_generation=2)
