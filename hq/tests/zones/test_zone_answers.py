@@ -255,6 +255,7 @@ def test_any_is_answered_with_one_record(ask: Ask) -> None:
 def test_any_where_nothing_stands_is_negative(ask: Ask) -> None:
     assert is_nodata(ask("fresh." + ORIGIN, "ANY"))
     assert is_nodata(ask("dns." + ORIGIN, "ANY"))
+    assert is_nodata(ask("empty." + ORIGIN, "ANY"))
     assert is_nxdomain(ask("unknown." + ORIGIN, "ANY"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import dns.edns
 import dns.flags
@@ -12,6 +13,7 @@ import dns.opcode
 import dns.rcode
 import pytest
 
+from otscert.zones.settings import ZoneSettings
 from otscert.zones.zone import Zone
 
 Ask = Callable[..., dns.message.Message]
@@ -85,6 +87,12 @@ def test_a_question_that_ends_too_early_is_a_format_error(zone: Zone, cut: int) 
 )
 def test_a_compression_pointer_or_unknown_label_type_is_a_format_error(zone: Zone, name: bytes) -> None:
     assert rcode(zone.answer(packet(body=name + A_IN), size_limit=512)) == FORMERR
+
+
+@pytest.mark.parametrize("length", [64, 0x80, 0xC0])
+def test_a_length_above_63_is_never_a_label_even_where_the_octets_would_suffice(zone: Zone, length: int) -> None:
+    body = bytes([length]) + b"a" * length + FOUR[5:] + A_IN
+    assert rcode(zone.answer(packet(body=body), size_limit=512)) == FORMERR
 
 
 def test_a_name_of_255_octets_is_read_and_one_of_256_is_not(zone: Zone) -> None:
@@ -178,8 +186,9 @@ def test_two_opt_records_are_a_format_error(zone: Zone) -> None:
     assert rcode(zone.answer(query, size_limit=512)) == FORMERR
 
 
-def test_an_opt_record_is_found_behind_another_record(zone: Zone) -> None:
-    other = b"\x03key\x00\0\xfa\0\xff\0\0\0\0\0\2ab"
+@pytest.mark.parametrize("owner", [b"\x03key\x00", b"\xc0\x0c", b"\x03key\xc0\x0c", b"\x00"])
+def test_an_opt_record_is_found_behind_another_record(zone: Zone, owner: bytes) -> None:
+    other = owner + b"\0\xfa\0\xff\0\0\0\0\0\2ab"
     answer = zone.answer(packet(counts=(1, 0, 0, 2), body=FOUR + A_IN + other + OPT), size_limit=512)
     assert answer is not None
     assert dns.message.from_wire(answer).edns == 0
@@ -226,6 +235,27 @@ def test_an_edns_size_below_512_counts_as_512(ask: Ask, zone: Zone) -> None:
     response = ask("_acme-challenge.four.boxes.example.com", "TXT", use_edns=0, payload=0)
     assert not response.flags & dns.flags.TC
     assert len(response.answer[0]) == 5
+
+
+def test_name_server_addresses_that_do_not_fit_are_left_out_without_truncation() -> None:
+    hosts = [f"ns{number}.z.example" for number in range(6)]
+    at = (ip_address("192.0.2.1"), ip_address("192.0.2.2"), ip_address("2001:db8::1"))
+    zone = Zone(
+        ZoneSettings(
+            origin="z.example",
+            name_servers=tuple(hosts),
+            server_addresses=dict.fromkeys(hosts, at),
+            contact="hostmaster.example",
+        )
+    )
+    for use_edns, glue in ((-1, 0), (0, 12)):
+        query = dns.message.make_query("z.example", "NS", use_edns=use_edns)
+        answer = zone.answer(query.to_wire(), size_limit=1232)
+        assert answer is not None
+        response = dns.message.from_wire(answer)
+        assert not response.flags & dns.flags.TC
+        assert (len(response.answer[0]), len(response.additional)) == (6, glue)
+        assert len(answer) <= (512 if use_edns == -1 else 1232)
 
 
 def test_an_answer_to_edns_does_not_leak_into_an_answer_without(ask: Ask) -> None:
