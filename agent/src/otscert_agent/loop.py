@@ -103,11 +103,16 @@ class Agent:
     def run(self, *, until: Step | None = None) -> None:
         """Go on until `until` is reached; without it, until an exception that no step may catch."""
         while self.step is not until:
-            done = self.step
-            event = self._guarded()
-            self.step = next_step(done, event)
-            if event is not Event.AGAIN:
-                self._tell(done)
+            self.advance()
+
+    def advance(self) -> Event:
+        """Carry out the present step, or one try of it, and move on."""
+        done = self.step
+        event = self._guarded()
+        self.step = next_step(done, event)
+        if event is not Event.AGAIN:
+            self._tell(done)
+        return event
 
     def _tell(self, done: Step) -> None:
         report = self._parts.report

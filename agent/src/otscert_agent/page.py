@@ -9,10 +9,15 @@ import html
 import json
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
-from typing import Callable
+from typing import TYPE_CHECKING, Callable
+
+if TYPE_CHECKING:
+    import ssl
+
+    from otscert_agent.serve import Handler
 
 PATH_OK = "/.well-known/ots/ok"
+MAX_HEAD_BYTES = 16 * 1024
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
@@ -47,44 +52,46 @@ def render(status: BoxStatus) -> str:
     return _PAGE.format(title=html.escape(status.name or "This box"), rows=body)
 
 
-def handler(status: Callable[[], BoxStatus]) -> type[BaseHTTPRequestHandler]:
-    """A request handler that shows whatever `status` returns at that moment."""
+def answer(request: bytes, status: BoxStatus) -> bytes:
+    """The whole HTTP/1.1 answer to the head of a request."""
+    method, _, rest = request.partition(b" ")
+    path = rest.split(b" ", 1)[0].split(b"?", 1)[0].decode("latin-1")
+    if method not in {b"GET", b"HEAD"}:
+        code, kind, text = "405 Method Not Allowed", "text/plain; charset=utf-8", "This page can only be read.\n"
+    elif path == "/":
+        code, kind, text = "200 OK", "text/html; charset=utf-8", render(status)
+    elif path == PATH_OK:
+        # The device id tells this box from another one that has the same private address in another network.
+        code, kind, text = "200 OK", "application/json", json.dumps({"device": status.device_id, "name": status.name})
+    else:
+        code, kind, text = "404 Not Found", "text/plain; charset=utf-8", "There is nothing here.\n"
+    body = text.encode()
+    head = [
+        f"HTTP/1.1 {code}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        "Connection: close",
+    ]
+    if path == PATH_OK:
+        head.append("Access-Control-Allow-Origin: *")  # the box's own plain HTTP page asks from another origin
+    return "\r\n".join([*head, "", ""]).encode() + (b"" if method == b"HEAD" else body)
 
-    class StatusHandler(BaseHTTPRequestHandler):
-        server_version = "otscert-agent"
-        sys_version = ""
 
-        def do_GET(self) -> None:
-            path = self.path.split("?", 1)[0]
-            if path == "/":
-                self._answer(200, "text/html; charset=utf-8", render(status()))
-            elif path == PATH_OK:
-                # Any origin may read it: the box's own plain HTTP page asks from another one. The device id tells
-                # this box from another one that has the same private address in another network.
-                found = status()
-                self._answer(200, "application/json", json.dumps({"device": found.device_id, "name": found.name}))
-            else:
-                self._answer(404, "text/plain; charset=utf-8", "There is nothing here.\n")
+def handler(status: Callable[[], BoxStatus]) -> Handler:
+    """A connection handler for `serve` that shows whatever `status` returns at that moment."""
 
-        do_HEAD = do_GET  # noqa: N815  # the base class names methods so
+    def handle(connection: ssl.SSLSocket, _address: object, _server: object) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            received = connection.recv(4096)
+            request += received
+            if not received or len(request) > MAX_HEAD_BYTES:
+                return
+        connection.sendall(answer(request, status()))
 
-        def _answer(self, code: int, content_type: str, text: str) -> None:
-            data = text.encode()
-            self.send_response(code)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("X-Content-Type-Options", "nosniff")
-            if content_type == "application/json":
-                self.send_header("Access-Control-Allow-Origin", "*")
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(data)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class named it
-            """Say nothing: who looked at the page when is nobody's business."""
-
-    return StatusHandler
+    return handle
 
 
 def _utc(seconds: int) -> str:

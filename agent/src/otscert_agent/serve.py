@@ -14,15 +14,18 @@ import select
 import socket
 import ssl
 import threading
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 from otscert_agent.errors import AgentError
 from otscert_agent.facts import CHAIN_FILE, KEY_FILE
 
 HANDSHAKE_TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 64  # a LAN page; more at once is a fault or an attack
+
+
+Handler = Callable[[ssl.SSLSocket, Any, Any], Any]
+"""Called with (connection, client address, server) in a thread of its own: a `BaseHTTPRequestHandler` class is one."""
 
 
 class PairError(AgentError):
@@ -54,7 +57,7 @@ class ReloadingHttpsServer:
         self,
         address: tuple[str, int],
         current: Path,
-        handler: type[BaseHTTPRequestHandler],
+        handler: Handler,
         *,
         listener: socket.socket | None = None,
     ) -> None:
@@ -142,9 +145,7 @@ def _bind(address: tuple[str, int]) -> socket.socket:
 class _Acceptor:
     """Accepts on a listener that somebody else owns: a thread per connection, TLS inside that thread."""
 
-    def __init__(
-        self, owner: ReloadingHttpsServer, listener: socket.socket, handler: type[BaseHTTPRequestHandler]
-    ) -> None:
+    def __init__(self, owner: ReloadingHttpsServer, listener: socket.socket, handler: Handler) -> None:
         self._owner = owner
         self._listener = listener
         self._handler = handler
@@ -192,7 +193,7 @@ class _Acceptor:
             with contextlib.suppress(OSError), plain:
                 if context is not None:
                     with context.wrap_socket(plain, server_side=True) as secure:
-                        self._handler(secure, address, self)  # type: ignore[arg-type]  # it only keeps the reference
+                        self._handler(secure, address, self)
         finally:
             with self._count:
                 self._open -= 1

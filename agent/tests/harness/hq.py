@@ -66,6 +66,8 @@ class Book:
     transactions: dict[str, Transaction] = field(default_factory=dict)
     devices: dict[str, Device] = field(default_factory=dict)
     chains: dict[str, str] = field(default_factory=dict)
+    commands: list[str] = field(default_factory=list)
+    cmd_seq: int = 0
 
 
 class Problem(Exception):
@@ -88,8 +90,6 @@ class FakeHq:
         self.book = book or Book()
         self.token = token
         self.faults: list[Fault] = []  # each is used once, in order, by the next call it does not decline with None
-        self.commands: list[str] = []
-        self.cmd_seq = 0
         self.pendings = 0  # how many enrolments are answered `pending` first
         self.waits = 0  # how many order calls are answered `waiting` first
         self.next_checkin_s = 3600
@@ -292,13 +292,13 @@ class FakeHq:
             raise Problem(ProblemType.START_OVER)
         device.token = b64.encode(os.urandom(32))
         device.check_ins += 1
-        commands, self.commands = self.commands, []
-        self.cmd_seq += bool(commands)
+        commands, self.book.commands = self.book.commands, []
+        self.book.cmd_seq += bool(commands)
         return messages.CheckInAnswer(
             epoch_token=device.token,
             next_checkin_s=self.next_checkin_s,
             seed=b64.encode(os.urandom(32)),
-            cmd_seq=self.cmd_seq,
+            cmd_seq=self.book.cmd_seq,
             commands=[messages.Command(name=command) for command in commands],
         )
 
