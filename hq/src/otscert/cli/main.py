@@ -7,7 +7,7 @@ import sys
 import typer
 
 from otscert.app import CannotStart
-from otscert.cli import init, serve
+from otscert.cli import demo, init, serve
 from otscert.config import ConfigError
 from otscert.pki.files import PkiError
 from otscert.store.errors import StoreError
@@ -29,6 +29,7 @@ def build() -> typer.Typer:
     commands = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     commands.command("init")(init.init)
     commands.command("serve")(serve.serve)
+    commands.command("demo")(demo.demo)
     return commands
 
 

@@ -1,0 +1,5 @@
+"""`python -m otscert` is `otscert`."""
+
+from otscert.cli import main
+
+main()
