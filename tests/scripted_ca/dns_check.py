@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import struct
+from typing import cast
 
 TXT, IN = 16, 1
 TIMEOUT_S = 2.0
@@ -23,6 +24,7 @@ class TxtResolver(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self._transport: asyncio.DatagramTransport | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._asked: dict[int, tuple[bytes, asyncio.Future[list[bytes]]]] = {}
 
     @classmethod
@@ -31,13 +33,17 @@ class TxtResolver(asyncio.DatagramProtocol):
         _, resolver = await loop.create_datagram_endpoint(cls, remote_addr=(host, port))
         return resolver
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         if self._transport is not None:
             self._transport.close()
+            await self._closed
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._closed.set_result(None)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        self._transport = cast("asyncio.DatagramTransport", transport)  # which asyncio's own is not a subclass of
 
     async def txt(self, name: str) -> list[bytes]:
         """Return the TXT values at `name`, none for NXDOMAIN; raises DnsCheckError without an answer."""

@@ -54,25 +54,32 @@ Handler = Callable[[Request], Response]
 class HttpProtocol(asyncio.Protocol):
     """One connection: requests are answered one after the other, in order."""
 
-    def __init__(self, handler: Handler, connections: set[asyncio.Transport]) -> None:
+    def __init__(self, handler: Handler, connections: set[HttpProtocol]) -> None:
         self._handler = handler
         self._connections = connections
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
         self._later: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self._connections.add(transport)
+        self._connections.add(self)
+
+    async def abort(self) -> None:
+        """Close the connection at once and wait until it is."""
+        if self._transport is not None:
+            self._transport.abort()
+            await self._closed
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         if self._later is not None:
             self._later.cancel()
-        if self._transport is not None:
-            self._connections.discard(self._transport)
+        self._connections.discard(self)
         self._transport = None
+        self._closed.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data

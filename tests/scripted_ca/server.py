@@ -42,7 +42,7 @@ class ScriptedCa:
 
     def __init__(self, script: Script, dns: TxtResolver | None) -> None:
         self._https = OwnHttps()
-        self._connections: set[asyncio.Transport] = set()
+        self._connections: set[HttpProtocol] = set()
         self._server: asyncio.Server | None = None
         self.state = State(script, "", dns)
         self.trust_pem = self._https.root_pem
@@ -71,11 +71,10 @@ class ScriptedCa:
     async def aclose(self) -> None:
         if self._server is not None:
             self._server.close()
-        for transport in tuple(self._connections):
-            transport.abort()
+        await asyncio.gather(*(connection.abort() for connection in tuple(self._connections)))
         await self.state.end()
         if self.state.dns is not None:
-            self.state.dns.close()
+            await self.state.dns.aclose()
 
     def handle(self, request: Request) -> Response:
         first, *rest = request.path[1:].split("/")

@@ -59,10 +59,11 @@ async def register_or_find(
 
 
 def _usable(answer: Answer) -> Account:
+    document = answer.document()
     # RFC 8555 section 7.3: "The server returns ... the account URL in the Location header field".
     if not answer.location:
-        raise CaAnswerError("newAccount answered without the account's URL")
-    account = Account.parse(answer.location, answer.document())
+        raise CaAnswerError("newAccount answered without the account's URL", answer.retry_after_s)
+    account = Account.parse(answer.location, document)
     if account.status in {AccountStatus.DEACTIVATED, AccountStatus.REVOKED}:
         raise _account_error(f"the account {account.url} is {account.status.value}")
     return account

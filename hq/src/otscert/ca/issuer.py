@@ -89,9 +89,10 @@ class AcmeIssuer:
         payload = new_order_payload(names, profile=profile, replaces=replaces)
         asked = Asked.OTHER if replaces is None else Asked.REPLACING_ORDER
         answer = await self._post(directory.new_order, payload, asked)
+        document = answer.document()
         if not answer.location:
-            raise CaAnswerError("newOrder answered without the order's URL")
-        return Order.parse(answer.location, answer.document())
+            raise CaAnswerError("newOrder answered without the order's URL", answer.retry_after_s)
+        return Order.parse(answer.location, document)
 
     async def order(self, url: str) -> Polled:
         """Look at an order."""
