@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_address
+from typing import Any
 
 import dns.message
 import pytest
@@ -64,7 +66,11 @@ def ask(zone: Zone) -> Ask:
 
 @pytest.fixture
 async def server(zone: Zone) -> AsyncIterator[DnsServer]:
+    """A server on a free port; an exception in one of its callbacks fails the test."""
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
     server = DnsServer(zone)
     await server.start("127.0.0.1", 0)
     yield server
     await server.stop()
+    assert failures == []

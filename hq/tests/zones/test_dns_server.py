@@ -16,6 +16,7 @@ import uvloop
 
 from otscert.zones.errors import ListenError
 from otscert.zones.server import DnsServer
+from otscert.zones.tcp import TcpConnections
 from otscert.zones.zone import Zone
 
 NAME = "four.boxes.example.com"
@@ -214,6 +215,50 @@ async def test_slow_clients_make_place_for_new_ones(impatient: DnsServer) -> Non
         other.close()
 
 
+async def test_the_client_that_waits_longest_leaves_and_not_the_one_that_asks(impatient: DnsServer) -> None:
+    address = impatient.addresses[0]
+    clients = [await asyncio.open_connection(*address) for _ in range(4)]
+    await until(lambda: impatient.open_connections == 4)
+    first_reader, first_writer = clients[0]
+    first_writer.write(framed(message_id=1))
+    await read_answer(first_reader)
+    clients.append(await asyncio.open_connection(*address))
+    assert await is_closed(clients[1][0])
+    first_writer.write(framed(message_id=2))
+    assert (await read_answer(first_reader)).id == 2
+    for _, writer in clients:
+        writer.close()
+
+
+async def test_one_client_has_at_most_64_messages_answered_before_the_others_get_their_turn() -> None:
+    loop = asyncio.get_running_loop()
+    turns = [0]
+    ticking: asyncio.Handle
+
+    def tick() -> None:
+        nonlocal ticking
+        turns.append(0)
+        ticking = loop.call_soon(tick)
+
+    def answer(query: bytes) -> bytes:
+        turns[-1] += 1
+        return query
+
+    connections = TcpConnections(answer, most=10, idle_s=5)
+    server = await loop.create_server(connections.connection, "127.0.0.1", 0)
+    ticking = loop.call_soon(tick)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    writer.write(framed() * 1000)
+    async with asyncio.timeout(5):
+        await reader.readexactly(len(framed()) * 1000)
+    ticking.cancel()
+    writer.close()
+    connections.close()
+    server.close()
+    assert sum(turns) == 1000
+    assert max(turns) <= 64
+
+
 async def test_a_hundred_slow_clients_do_not_stop_the_others(server: DnsServer, connect: Connect) -> None:
     slow = [await connect() for _ in range(100)]
     for _, writer in slow:
@@ -244,6 +289,24 @@ async def test_a_client_that_does_not_read_is_not_read_either_and_is_closed(impa
         assert isinstance(sending.exception(), ConnectionError)
     answered = sum(zone.counters.snapshot().values())
     assert answered < 20_000, "a client that does not read must not be answered without end"
+
+
+async def test_a_client_that_pauses_and_then_reads_gets_every_answer(
+    server: DnsServer, connect: Connect, zone: Zone
+) -> None:
+    for number in range(100):
+        zone.put_txt("four", f"{number:043}")
+    reader, writer = await connect()
+    query = framed("_acme-challenge." + NAME, "TXT")
+    writer.write(query * 4000)
+    # 24 MB of answers are more than the kernel's buffers and ours take: the server has stopped reading by now.
+    await until(lambda: sum(zone.counters.snapshot().values()) > 100)
+    await asyncio.sleep(0.2)
+    assert sum(zone.counters.snapshot().values()) < 4000
+    async with asyncio.timeout(8):
+        for _ in range(4000):
+            await reader.readexactly(int.from_bytes(await reader.readexactly(2)))
+    assert server.open_connections == 1
 
 
 async def test_stop_gives_the_ports_back_and_drops_the_clients(zone: Zone) -> None:

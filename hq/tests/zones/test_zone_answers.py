@@ -190,6 +190,13 @@ def test_new_addresses_replace_the_old_ones_at_once(ask: Ask, zone: Zone) -> Non
     assert texts(ask("four." + ORIGIN, "AAAA")) == {"fd00::9"}
 
 
+def test_an_address_given_twice_is_published_once(zone: Zone) -> None:
+    zone.activate("twice", [ip_address("10.0.0.9"), ip_address("10.0.0.9")], DEFAULT_POLICY)
+    answer = zone.answer(dns.message.make_query("twice." + ORIGIN, "A").to_wire(), size_limit=512)
+    assert answer is not None
+    assert int.from_bytes(answer[6:8]) == 1
+
+
 def test_a_withdrawn_label_is_gone_with_all_names_below_it(ask: Ask, zone: Zone) -> None:
     for name in ("four.", "_acme-challenge.four.", "192-168-1-20.four."):
         assert ask(name + ORIGIN, "A").rcode() == dns.rcode.NOERROR

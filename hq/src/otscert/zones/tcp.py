@@ -79,7 +79,11 @@ class TcpConnections:
 
 
 class TcpConnection(asyncio.Protocol):
-    """One client: whole messages in, answers out in the same order; nothing is read while it does not read."""
+    """One client: whole messages in, answers out in the same order; nothing is read while it does not read.
+
+    While whole messages wait, nothing is read either. So the end of the client's side is seen only after all that it
+    asked was answered, and the transport's own way to close then is right (RFC 7766 6.2.4).
+    """
 
     def __init__(self, connections: TcpConnections) -> None:
         self._connections = connections
@@ -87,7 +91,6 @@ class TcpConnection(asyncio.Protocol):
         self._received = bytearray()
         self._turn: asyncio.Handle | None = None
         self._client_reads = True
-        self._client_ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # create_server makes stream transports only; uvloop's are not subclasses of asyncio's.
@@ -105,13 +108,6 @@ class TcpConnection(asyncio.Protocol):
         self._received += data
         if self._turn is None:
             self._take_turn()
-
-    def eof_received(self) -> bool:
-        # RFC 7766 6.2.4: a client may end its side early; what it asked before is still answered.
-        self._client_ended = True
-        if self._turn is None:
-            self._take_turn()
-        return True
 
     def pause_writing(self) -> None:
         self._client_reads = False
@@ -141,8 +137,6 @@ class TcpConnection(asyncio.Protocol):
         if self._message_end() is not None:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
             return self._hold_reading()
-        if self._client_ended:
-            return transport.close()
         return transport.resume_reading()
 
     def _hold_reading(self) -> None:
