@@ -192,7 +192,7 @@ class Conversation:
         """HQ does not know this box any more: the identity key says hello as a new box does. The pair stays served."""
         state = self._store.state
         self._store.save(
-            hello=state.identity or state.hello,
+            hello=state.identity if state.device_id else state.hello,
             identity=None,
             device_id=None,
             epoch_token=None,

@@ -109,6 +109,8 @@ class Agent:
         """Carry out the present step, or one try of it, and move on."""
         done = self.step
         event = self._guarded()
+        if event is Event.NEW_HELLO:
+            self._drop_transaction()
         self.step = next_step(done, event)
         if event is not Event.AGAIN:
             self._tell(done)
@@ -286,6 +288,11 @@ class Agent:
         self._served = None
         self._checkin_s = None
         return Event.RESET
+
+    def _drop_transaction(self) -> None:
+        """What is over must not be resumed, neither now nor after a power cut."""
+        if self._store.state.pending is not None:
+            self._store.save(pending=None)
 
     def _refused(self, reason: str, *, final: bool, retry_after_s: int | None) -> Event:
         why = f"HQ refused this box: {reason}"

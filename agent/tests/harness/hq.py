@@ -90,6 +90,7 @@ class FakeHq:
         self.book = book or Book()
         self.token = token
         self.faults: list[Fault] = []  # each is used once, in order, by the next call it does not decline with None
+        self.refusals: list[Fault] = []  # the same, but instead of the work
         self.pendings = 0  # how many enrolments are answered `pending` first
         self.waits = 0  # how many order calls are answered `waiting` first
         self.next_checkin_s = 3600
@@ -131,14 +132,12 @@ class FakeHq:
             payload = json.loads(request.payload) if request.payload else {}
             call = Call(path, request, body, payload)
             self.book.calls.append(call)
-            key = self._key(request)
-            answer = self._work(call, key)
-            for fault in self.faults:
-                changed = fault(call)
-                if changed is not None:
-                    self.faults.remove(fault)
-                    return changed or None
-            return answer
+            refusal = _first(self.refusals, call)
+            if refusal is not None:
+                return refusal
+            answer = self._work(call, self._key(request))
+            changed = _first(self.faults, call)
+            return answer if changed is None else changed or None
 
     def _work(self, call: Call, key: PublicKey) -> bytes:
         request, thumbprint = call.request, key.thumbprint()
@@ -307,6 +306,15 @@ class FakeHq:
         if device is not None and device.token != token:
             raise Problem(ProblemType.STALE_EPOCH, retry_after_s=5)
         return device
+
+
+def _first(faults: list[Fault], call: Call) -> bytes | None:
+    for fault in faults:
+        answer = fault(call)
+        if answer is not None:
+            faults.remove(fault)
+            return answer
+    return None
 
 
 class _Unknown(PublicKey):
