@@ -37,10 +37,10 @@ def demo(
     """Show the whole path: a box boots, gets a name and a certificate, and serves HTTPS. Loopback only."""
     signal.signal(signal.SIGTERM, _stop)
     show = _JsonLines() if as_json else _Terminal(boxes)
+    results: list[BoxResult] = []
     try:
         with Demo(boxes=boxes, pebble=pebble, say=show.say) as running:
             show.started(running)
-            results = []
             for result in running.results(keep_running=not once):
                 results.append(result)
                 show.box(result)
@@ -52,8 +52,8 @@ def demo(
         typer.echo(f"otscert demo: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        raise typer.Exit(0) from None
-    raise typer.Exit(0 if all(result.verified for result in results) else 1)
+        typer.echo("ended; nothing is left behind", err=True)
+    raise typer.Exit(0 if len(results) == boxes and all(result.verified for result in results) else 1)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
