@@ -61,6 +61,23 @@ def test_a_body_that_is_no_json_object_is_none(body: bytes) -> None:
     assert members.json_object(body) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "moment"),
+    [
+        ("2026-11-23T12:00:00Z", datetime(2026, 11, 23, 12, tzinfo=UTC)),
+        ("2026-11-23T12:00:00.123456789Z", datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)),  # as Go writes it
+        ("2026-11-23T14:00:00+02:00", datetime(2026, 11, 23, 12, tzinfo=UTC)),
+        ("2026-11-23T12:00:00", datetime(2026, 11, 23, 12, tzinfo=UTC)),
+        ("9999-12-31T23:59:59-23:59", None),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("soon", None),
+        (1795435200, None),
+    ],
+)
+def test_a_moment_is_read_in_utc_or_not_at_all(value: object, moment: datetime | None) -> None:
+    assert members.moment({"expires": value}, "expires") == moment
+
+
 def test_unknown_states_are_kept_apart_from_the_known_ones() -> None:
     for kind in (OrderStatus, AuthorizationStatus, ChallengeStatus, AccountStatus):
         for unknown in STRANGE:

@@ -194,3 +194,17 @@ async def test_the_user_agent_names_product_and_contact(issuer_of: OpenIssuer) -
         ca.handle = listen  # type: ignore[method-assign]  # listens at a real server, replaces nothing
         await issuer.directory()
     assert agents == [f"OTS-Cert/{version('otscert')} (+https://maker.example/contact)"]
+
+
+async def test_cancelled_requests_leave_no_connection_open_after_closing(issuer_of: OpenIssuer) -> None:
+    async with start_scripted_ca() as ca:
+        async with issuer_of(ca) as issuer:
+            order = await issuer.open_order(NAMES)
+            ca.follow(replace(ca.state.script, answer_delay_s=30.0))
+            waiting = [asyncio.create_task(issuer.order(order.url)) for _ in range(5)]
+            await asyncio.sleep(0.05)
+            for task in waiting:
+                task.cancel()
+        assert {each.fileno() for each in issuer._client._http._sockets} <= {-1}
+        with pytest.raises(CaUnreachableError, match="was closed"):
+            await issuer.order(order.url)

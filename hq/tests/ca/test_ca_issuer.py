@@ -158,6 +158,13 @@ async def test_challenges_are_only_those_still_to_be_answered(issuer_of: OpenIss
         assert await issuer.challenges(order) == (both[1],)
 
 
+async def test_a_challenge_that_the_ca_is_working_on_is_not_to_be_answered_again(issuer_of: OpenIssuer) -> None:
+    async with start_scripted_ca() as ca, issuer_of(ca) as issuer:
+        order = await issuer.open_order(NAMES)
+        ca.state.authorizations[0].answered = True  # it was, and the CA has not looked yet
+        assert [each.wildcard for each in await issuer.challenges(order)] == [True]
+
+
 async def test_reused_authorizations_leave_nothing_to_prove(issuer_of: OpenIssuer) -> None:
     async with start_scripted_ca(Script(reuse_authorizations=True)) as ca, issuer_of(ca) as issuer:
         await obtain(issuer, NAMES, make_csr(NAMES))
@@ -179,12 +186,14 @@ async def test_an_unfinished_order_is_found_in_the_list_over_several_pages(issue
     script = Script(list_orders=True, reuse_orders=False)
     async with start_scripted_ca(script) as ca, issuer_of(ca) as issuer:
         assert await issuer.find_order(NAMES) is None
-        first = await issuer.open_order(NAMES)
-        for number in range(25):
+        for number in range(12):
             await issuer.open_order([f"b{number}.boxes.example"])
+        lost = await issuer.open_order(NAMES)
+        for number in range(12):
+            await issuer.open_order([f"c{number}.boxes.example"])
         found = await issuer.find_order([name.upper() for name in reversed(NAMES)])
         assert found is not None
-        assert found.url == first.url
+        assert found.url == lost.url
 
 
 async def test_alternate_chains_are_chosen_by_their_root(issuer_of: OpenIssuer) -> None:

@@ -5,8 +5,12 @@ It knows TLS, time-outs, sizes and redirects; it does not know JWS, nonces or wh
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import socket
 import ssl
+import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +22,9 @@ from yarl import URL
 
 from otscert.ca.answer import MAX_BODY_BYTES, Answer
 from otscert.ca.errors import CaAnswerError, CaUnreachableError, ConnectionLostError
+
+CLOSING_S = 1.0
+CLOSING_LOOK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +61,7 @@ class CaHttp:
         self._settings = settings
         self._now = now
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         # RFC 8555 section 6.1: "ACME clients MUST send a User-Agent header field".
         comment = f" (+{settings.contact_url})" if settings.contact_url else ""
         agent = f"OTS-Cert/{version('otscert')}{comment}"
@@ -61,8 +69,23 @@ class CaHttp:
         self._headers = {"User-Agent": agent, "Accept-Encoding": "identity"}
 
     async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        """Close the connections and wait until they are closed, also those of requests that were just cancelled."""
+        if self._session is None:
+            return
+        await self._session.close()
+        # aiohttp loses sight of a connection whose request was cancelled while TLS says goodbye on it.
+        deadline_s = time.monotonic() + CLOSING_S
+        while self._has_open_sockets() and time.monotonic() < deadline_s:  # noqa: ASYNC110 - a socket's end is no event
+            await asyncio.sleep(CLOSING_LOOK_S)
+
+    def _has_open_sockets(self) -> bool:
+        return any(each.fileno() != -1 for each in self._sockets)
+
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family=family, type=kind, proto=protocol)
+        self._sockets.add(made)
+        return made
 
     async def get(self, url: str) -> Answer:
         return await self._request("GET", url, None, {})
@@ -100,6 +123,7 @@ class CaHttp:
                     ssl=trust_context(settings.trust_file),
                     limit=settings.connections,
                     keepalive_timeout=settings.keep_alive_s,
+                    socket_factory=self._new_socket,
                 ),
                 timeout=aiohttp.ClientTimeout(
                     total=settings.request_timeout_s, sock_connect=settings.connect_timeout_s
@@ -108,6 +132,8 @@ class CaHttp:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
+        if self._session.closed:
+            raise CaUnreachableError("the connection to the CA was closed")
         return self._session
 
 
