@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SHORT_LIFE_S = 10 * 24 * 3600
+SOONEST_S = 60
+"""A renewal that is due is not asked for more often than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,5 +41,5 @@ def next_checkin_s(*, renew_at_s: int | None, now_s: int, usual_s: int, jitter: 
     """
     interval_s = usual_s
     if renew_at_s is not None:
-        interval_s = max(60, min(usual_s, renew_at_s - now_s + 1))
+        interval_s = min(usual_s, max(SOONEST_S, renew_at_s - now_s + 1))
     return max(1, round(interval_s * (0.9 + 0.1 * jitter)))
