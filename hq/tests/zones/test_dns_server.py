@@ -128,6 +128,23 @@ async def test_ipv6_is_served_beside_ipv4(server: DnsServer) -> None:
     assert response.rcode() == dns.rcode.NOERROR
 
 
+@pytest.mark.parametrize(("wildcard", "asked"), [("0.0.0.0", "127.0.0.1"), ("0.0.0.0", "127.0.0.53"), ("::", "::1")])
+async def test_on_a_wildcard_address_the_answer_leaves_from_the_address_that_was_asked(
+    server: DnsServer, wildcard: str, asked: str
+) -> None:
+    await server.start(wildcard, 0)
+    _, port = server.addresses[-1]
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET6 if ":" in asked else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0)
+        # A connected socket takes nothing from another address, like every resolver.
+        client.connect((asked, port))
+        for message_id in range(3):
+            client.send(framed(message_id=message_id)[2:])
+            async with asyncio.timeout(5):
+                assert int.from_bytes((await loop.sock_recv(client, 4096))[:2]) == message_id
+
+
 async def test_queries_in_one_connection_are_answered_in_order(connect: Connect) -> None:
     reader, writer = await connect()
     writer.write(b"".join(framed(message_id=number) for number in range(500)))

@@ -58,7 +58,7 @@ class DnsServer:
     async def start(self, host: str, port: int) -> None:
         """Listen on UDP and TCP at one numeric address; port 0 takes one that is free on both.
 
-        A wildcard address answers from whichever of its addresses the kernel prefers: name each one instead.
+        On a wildcard address every answer leaves from the address that was asked.
 
         Raises:
             ListenError: with what to do; nothing of this start is left open.
