@@ -13,6 +13,7 @@ from agent.tests.harness import certificates as pki
 from agent.tests.harness.box import Enough, HeldTime, TestBox
 from agent.tests.harness.hq import Call, FakeHq
 
+from otscert_agent.disk import FileOps
 from otscert_agent.errors import ConfigError
 from otscert_agent.state import HqMemory
 from otscert_agent.steps import Step
@@ -403,3 +404,34 @@ def test_hq_away_for_days_makes_few_lines_and_long_waits(hq: FakeHq, box: MakeBo
     assert max(one.time.waits[10:]) <= 3600
     assert len(one.lines("waiting")) <= 2
     assert one.store.state.hq.deaf_s > 86400
+
+
+def test_hq_that_has_forgotten_a_box_is_told_its_key_again_and_the_pair_stays(hq: FakeHq, box: MakeBox) -> None:
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    name = one.store.state.names[0]
+    hq.book = type(hq.book)()  # HQ came back from a backup older than this box
+    while one.agent.step is Step.STEADY:
+        one.agent.advance()
+    assert one.disk.current_pair() is not None
+    one.agent.run(until=Step.STEADY)
+    assert "jwk" in calls(hq, "hello")[0].request.header
+    assert one.store.state.names[0] != name
+    assert hq.book.violations == []
+
+
+def test_a_disk_that_cannot_be_written_stops_nothing_for_good(hq: FakeHq, box: MakeBox) -> None:
+    class FullDisk(FileOps):
+        full = 5
+
+        def write(self, path: Path, data: bytes) -> None:
+            if self.full and path.name == "state.json.tmp":
+                self.full -= 1
+                raise OSError(28, "No space left on device")
+            super().write(path, data)
+
+    one = box(ops=FullDisk())
+    one.agent.run(until=Step.STEADY)
+    assert "No space left" in one.lines("problem")[0]["why"]
+    assert hq.book.violations == []
+    assert len({device.name for device in hq.book.devices.values()}) == 1

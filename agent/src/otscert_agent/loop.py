@@ -96,7 +96,6 @@ class Agent:
         self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)
         self._checkin_s = max(handed.due - parts.waiter.now(), 0.0) if handed else None
         self._fresh_boot = True
-        self._served: str | None = None
         self._failed_at: float | None = None
         self.served_as_issued = False
 
@@ -231,13 +230,11 @@ class Agent:
     def _verify_served(self) -> Event:
         facts = self._facts()
         if self._parts.web is None:
-            self._served = None
             self._finish(facts)
             return Event.DONE
         self._show_page()
         name = facts.names[0]
         check = served.verify(self._parts.web, facts.leaf_sha256, name, self._parts.disk, self._parts.waiter.wait)
-        self._served = check.served_sha256
         self.served_as_issued = check.ok
         if check.ok:
             self._finish(facts)
@@ -285,7 +282,7 @@ class Agent:
         old = self._store.state
         self._parts.disk.drop_pairs(keep_current=False)
         self._store.replace(BoxState(attempt=old.attempt, pool=old.pool, hq=old.hq))
-        self._served = None
+        self.served_as_issued = False
         self._checkin_s = None
         return Event.RESET
 
@@ -388,10 +385,19 @@ class Agent:
             self._parts.report.problem(str(error))
 
     def _look_served(self) -> str | None:
+        """What HQ is told to be served; once it is what was issued, the pairs before it are no longer needed."""
         web = self._parts.web
-        if web is not None:
-            self._served = served.presented_leaf(web.host, web.port, self._facts().names[0])
-        return self._served
+        if web is None:
+            return None
+        facts = self._facts()
+        found = served.presented_leaf(web.host, web.port, facts.names[0])
+        if found != facts.leaf_sha256:
+            web.reload()
+            found = served.presented_leaf(web.host, web.port, facts.names[0])
+        if found == facts.leaf_sha256 and not self.served_as_issued:
+            self.served_as_issued = True
+            self._finish(facts)
+        return found
 
     def _until_checkin(self) -> float:
         if self._checkin_s is not None:
