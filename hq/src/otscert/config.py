@@ -72,6 +72,16 @@ class Config:
     issuers: tuple[IssuerConfig, ...]
     models: Mapping[str, Model]
     tokens: Mapping[str, tuple[bytes, ...]]
+    secret_files: tuple[Path, ...] = ()
+    """Files that secrets were read from, for those who look at their modes."""
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "hq.db"
+
+    @property
+    def pki_dir(self) -> Path:
+        return self.data_dir / "pki"
 
     @property
     def public_host(self) -> str:
@@ -101,8 +111,11 @@ def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     for name in flat:
-        if _known(name) is None:
+        setting = _known(name)
+        if setting is None:
             raise ConfigError(f"{name} is not a setting.{_nearest(name)}")
+        if setting.kind is Kind.SECRET and not name.endswith("_file"):
+            raise ConfigError(f"{name} is a secret: keep it in a file of mode 0600 and set {name}_file")
     return flat
 
 
@@ -136,6 +149,8 @@ def _apply_environment(values: dict[str, Any], environment: Mapping[str, str]) -
             continue  # OTSCERT_CONFIG and variables of the command line, the demo and the tests
         setting = _known(name)
         values[name] = text if setting is None or name.endswith("_file") else _from_text(setting, name, text)
+        if setting is not None and setting.kind is Kind.SECRET and not name.endswith("_file"):
+            values.pop(f"{name}_file", None)  # the environment wins over the file that the configuration names
 
 
 def _name_of(variable: str, named: set[str]) -> str | None:
@@ -183,6 +198,7 @@ class _Reader:
     def __init__(self, values: Mapping[str, Any], *, folder: Path) -> None:
         self._values = values
         self._folder = folder
+        self.secret_files: list[Path] = []
 
     def names(self, table: str) -> list[str]:
         return sorted({name.split(".")[1] for name in self._values if name.startswith(f"{table}.")})
@@ -208,8 +224,11 @@ class _Reader:
         """A secret from the environment or from a file; never from the configuration file itself."""
         file = self._values.get(f"{name}_file")
         if file is not None:
+            path = self._folder / str(file)
+            if path not in self.secret_files:
+                self.secret_files.append(path)
             try:
-                return (self._folder / str(file)).read_text(encoding="utf-8").strip()
+                return path.read_text(encoding="utf-8").strip()
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{name}_file cannot be read: {error}") from error
         return str(self.get(name))
@@ -241,6 +260,7 @@ def _build(reader: _Reader) -> Config:
         issuers=issuers,
         models=models,
         tokens={name: _tokens(reader, name) for name in models},
+        secret_files=tuple(reader.secret_files),
     )
 
 

@@ -1,4 +1,4 @@
-"""The operator's commands, a file per noun. They work on the configuration and the store; there is no control socket."""
+"""The operator's commands, a file per noun. They work on configuration and store; there is no control socket."""
 
 from __future__ import annotations
 

@@ -9,12 +9,16 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli.options import load_config
+from otscert.cli.options import examples, load_config
 from otscert.config import ConfigError
 from otscert.domain.errors import DomainError
 from otscert.domain.names import parse_zone
 from otscert.pki.files import PkiFolder
 
+EXAMPLES = examples(
+    "otscert init --zone boxes.example.com --public-url https://hq.example.com:8443 --address 192.0.2.1",
+    "otscert init ... --issuer letsencrypt --contact ops@example.com --agree-terms",
+)
 DIRECTORIES = {
     "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
     "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the examples below a command's help."""
 
 from __future__ import annotations
 
@@ -22,8 +22,20 @@ ConfigOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts instead of text for people.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="How many to list.")]
+AfterOption = Annotated[str, typer.Option("--after", help="Go on after this id, the last one of the page before.")]
 
 
 def load_config(path: Path | None) -> Config:
     """Load the configuration from where the option or convention says; raises `ConfigError`."""
-    return load(path or next((place for place in _PLACES if place.exists()), _PLACES[0]), os.environ)
+    return load(config_path(path), os.environ)
+
+
+def config_path(path: Path | None) -> Path:
+    """Where the configuration is read from."""
+    return path or next((place for place in _PLACES if place.exists()), _PLACES[0])
+
+
+def examples(*lines: str) -> str:
+    """The epilogue of a command's help: one example a line."""
+    return "\n\n".join(("Examples:", *lines))

@@ -1,0 +1,114 @@
+"""`otscert issuer`: can HQ order from its CA?"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from otscert.cli.database import open_store
+from otscert.cli.errors import CommandFailed
+from otscert.cli.findings import print_findings
+from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
+from otscert.config import Config, IssuerConfig
+from otscert.ops.doctor_finding import Finding, any_failed
+from otscert.pki.files import PkiFolder
+from otscert.pki.seal import Seal
+from otscert.store.sqlite import SqliteStore
+from otscert.store.transaction import Transaction
+
+
+def commands() -> typer.Typer:
+    group = typer.Typer(help="The CA that HQ orders from.", no_args_is_help=True)
+    group.callback()(_group)
+    group.command(
+        "test",
+        short_help="Ask the CA; order nothing.",
+        epilog=examples("otscert issuer test", "otscert issuer test letsencrypt --register"),
+    )(ask_ca)
+    return group
+
+
+def _group() -> None:
+    """The CA that HQ orders from."""
+
+
+def ask_ca(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The issuer's name; may be left out.")] = "",
+    config: ConfigOption = None,
+    *,
+    register: Annotated[
+        bool, typer.Option("--register", help="Register the account when the CA does not know it yet.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the CA for all up to the account: directory, clock, terms, profiles, CAA, EAB, nonce. Orders nothing."""
+    loaded = load_config(config)
+    issuer = _issuer(loaded, name)
+    findings = asyncio.run(_registering(loaded, issuer) if register else _looking(loaded, issuer))
+    good = not any_failed(findings)
+    print_findings(findings, as_json=as_json, good=good)
+    if not good:
+        raise typer.Exit(1)
+
+
+def _issuer(config: Config, name: str) -> IssuerConfig:
+    found = [issuer for issuer in config.issuers if name in ("", issuer.name)]
+    if not found:
+        known = ", ".join(issuer.name for issuer in config.issuers)
+        raise CommandFailed(f"there is no issuer {name!r} in the configuration, but {known}")
+    return found[0]
+
+
+async def _looking(config: Config, issuer: IssuerConfig) -> list[Finding]:
+    from otscert.app import ACCOUNT_KEY  # noqa: PLC0415 - all of HQ is behind it: half a second for other commands
+    from otscert.ops.doctor_issuer import check_issuer  # noqa: PLC0415 - aiohttp, as above
+
+    key_pem = None
+    if config.database.exists():
+        store = open_store(config)
+        try:
+            account = await store.read(lambda transaction: transaction.accounts.get(issuer.name))
+        finally:
+            await store.close()
+        if account is not None and account.directory_url == issuer.directory_url:
+            seal = Seal(PkiFolder(folder=config.pki_dir).store_key())
+            key_pem = seal.open(account.key_sealed, purpose=ACCOUNT_KEY)
+    return [finding async for finding in check_issuer(issuer, key_pem, None)]
+
+
+async def _registering(config: Config, issuer: IssuerConfig) -> list[Finding]:
+    from otscert import app  # noqa: PLC0415 - see above
+    from otscert.ops.doctor_issuer import ACCOUNT, check_issuer  # noqa: PLC0415 - see above
+
+    _refuse_other_user(config)
+    seal = Seal(PkiFolder(folder=config.pki_dir).store_key())
+    store = SqliteStore.open(config.database)
+    try:
+        settings, key_pem = await app.issuer_settings(issuer, store, seal)
+        findings = [finding async for finding in check_issuer(issuer, key_pem, settings)]
+        for finding in findings:
+            if finding.check == f"issuer.{issuer.name}.{ACCOUNT}" and finding.value:
+                await store.write(partial(_keep, name=issuer.name, url=finding.value))
+    except app.CannotStart as error:
+        raise CommandFailed(str(error)) from error
+    finally:
+        await store.close()
+    return findings
+
+
+def _keep(transaction: Transaction, *, name: str, url: str) -> None:
+    transaction.accounts.set_url(name, url)
+
+
+def _refuse_other_user(config: Config) -> None:
+    """The key is stored, and HQ has to be able to open what this command writes."""
+    try:
+        owner = config.data_dir.stat().st_uid
+    except OSError as error:
+        raise CommandFailed(f"the data folder {config.data_dir} cannot be opened: {error.strerror}") from error
+    if owner != os.geteuid():
+        raise CommandFailed(f"the data folder {config.data_dir} belongs to another user: run this as that user")

@@ -1,0 +1,98 @@
+"""How commands print: tables and fields for a terminal of any width, plain columns for a pipe, JSON for scripts.
+
+Texts may come from boxes, so nothing that moves a cursor gets through, and none of it is read as markup.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document, indented."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under their headings; a pipe gets whole cells, two spaces apart."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        _print_plain([[column.upper() for column in columns], *cells])
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def print_fields(title: str, fields: Mapping[str, str]) -> None:
+    """Print names with their values under a title; long values are wrapped below themselves on a terminal."""
+    shown = [(name, printable(value)) for name, value in fields.items()]
+    if not sys.stdout.isatty():
+        typer.echo(f"{printable(title)}")
+        _print_plain([[f"  {name}", value] for name, value in shown])
+        return
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in shown:
+        grid.add_row(f"  {name}", Text(value))
+    console = Console()
+    console.print(Text(printable(title), style="bold"))
+    console.print(grid)
+
+
+def _print_plain(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def printable(text: str) -> str:
+    """Replace what is not printable: a serial number must not clear the operator's screen."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+def moment(at_s: int) -> str:
+    """A moment for JSON and for people: RFC 3339, UTC, whole seconds."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def ago(at_s: int, *, now_s: int) -> str:
+    """How long ago a moment is, or in how long it will be, in its largest unit."""
+    distance_s = abs(now_s - at_s)
+    if distance_s < _MINUTE_S:
+        shown = f"{distance_s} s"
+    elif distance_s < _HOUR_S:
+        shown = f"{distance_s // _MINUTE_S} min"
+    elif distance_s < 2 * _DAY_S:
+        shown = f"{distance_s // _HOUR_S} h"
+    else:
+        shown = f"{distance_s // _DAY_S} days"
+    return f"{shown} ago" if at_s <= now_s else f"in {shown}"
+
+
+def event_rows(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Rows of `print_table` for events as `views.event_view` makes them."""
+    return [
+        (event["at"], event["kind"], " ".join(f"{name}={_value(value)}" for name, value in event["data"].items()))
+        for event in events
+    ]
+
+
+def _value(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,59 @@
+"""Orders, certificates and events as the documents that `--json` prints; the texts are made from the same ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otscert.cli.show import moment
+from otscert.domain.order import TERMINAL, Order
+from otscert.domain.renewal import judge_renewal
+from otscert.store.certificates import Certificate
+from otscert.store.events import Event
+
+_DAY_S = 86_400
+
+
+def order_view(order: Order) -> dict[str, Any]:
+    """An order; `next_at` is null when it has ended."""
+    return {
+        "id": order.id,
+        "device": order.device_id,
+        "label": order.label,
+        "names": list(order.names),
+        "state": order.state.value,
+        "reason": order.reason,
+        "attempt": order.attempt,
+        "issuer": order.issuer,
+        "profile": order.profile,
+        "url": order.url,
+        "created_at": moment(order.created_at_s),
+        "next_at": None if order.state in TERMINAL else moment(order.next_at_s),
+        "certificate_sha256": order.certificate_sha256,
+    }
+
+
+def certificate_view(certificate: Certificate, *, now_s: int) -> dict[str, Any]:
+    """A certificate with the days that it has left (negative when it has expired) and the renewal decision."""
+    renewal = judge_renewal(not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s)
+    return {
+        "sha256": certificate.sha256,
+        "serial": certificate.serial,
+        "issuer": certificate.issuer,
+        "order": certificate.order_id,
+        "not_before": moment(certificate.not_before_s),
+        "not_after": moment(certificate.not_after_s),
+        "days_left": (certificate.not_after_s - now_s) // _DAY_S,
+        "first_served_at": None if certificate.served_at_s is None else moment(certificate.served_at_s),
+        "renewal": {"due": renewal.due, "at": moment(renewal.at_s), "reason": renewal.reason},
+    }
+
+
+def event_view(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "at": moment(event.at_s),
+        "kind": event.kind,
+        "device": event.device_id,
+        "order": event.order_id,
+        "data": event.data,
+    }

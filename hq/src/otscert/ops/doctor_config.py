@@ -1,0 +1,148 @@
+"""What a configuration allows that its maker may not have meant: warnings, never errors (`config` refuses those).
+
+Looks at values and at the modes of files. Asks no network.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from otscert.config import Config
+from otscert.domain.admission import Policy
+from otscert.ops.doctor_finding import Finding, warning
+from otscert.ops.doctor_keys import leaf_names
+from otscert.pki.files import PkiError, PkiFolder
+
+_DNS_PORT = 53
+
+
+def config_warnings(config: Config) -> list[Finding]:
+    """Return what a careful operator would ask about; an empty list is the good answer."""
+    return [
+        *_models(config),
+        *_issuers(config),
+        *_listeners(config),
+        *_zone(config),
+        *_public_url(config),
+        *_files(config),
+    ]
+
+
+def _models(config: Config) -> Iterator[Finding]:
+    for name, model in config.models.items():
+        if model.addresses.allow_loopback:
+            yield warning(
+                f"model.{name}.allow_loopback",
+                f"model {name} lets loopback addresses into DNS",
+                why="a page could then reach programs on its visitor's own machine under a trusted name",
+                mend=f"take model.{name}.allow_loopback out; it is for demo and tests",
+            )
+        if Policy.OPEN in model.policies:
+            yield warning(
+                f"model.{name}.policies",
+                f"model {name} admits every box that asks (policy open)",
+                why="anybody can take names in your zone and spend the CA's limits, within quotas",
+                mend=f"use a claim token: model.{name}.policies and model.{name}.token_file",
+            )
+
+
+def _issuers(config: Config) -> Iterator[Finding]:
+    for issuer in config.issuers:
+        if not issuer.terms_agreed:
+            yield warning(
+                f"issuer.{issuer.name}.terms_agreed",
+                f"the terms of service of issuer {issuer.name} are not agreed to",
+                why="a CA that has terms registers no account without that, so no box gets a certificate",
+                mend=f"read them (otscert issuer test shows the URL) and set issuer.{issuer.name}.terms_agreed",
+            )
+        if "staging" in (urlsplit(issuer.directory_url).hostname or ""):
+            yield warning(
+                f"issuer.{issuer.name}.directory_url",
+                f"issuer {issuer.name} is a staging CA",
+                why="browsers do not trust what it issues",
+                mend="use the CA's production directory, under another issuer name, once boxes come up",
+            )
+
+
+def _listeners(config: Config) -> Iterator[Finding]:
+    for setting, endpoints, who in (
+        ("listen.device", config.listen_device, "boxes reach"),
+        ("listen.dns", config.listen_dns, "resolvers and the CA reach"),
+    ):
+        if all(_is_loopback(host) for host, _ in endpoints):
+            yield warning(
+                setting,
+                f"{setting} names loopback addresses only",
+                why=f"nothing that {who} from outside this machine is served, unless something forwards to it",
+                mend=f"name a public address, or 0.0.0.0 and [::], in {setting}",
+            )
+    if all(port != _DNS_PORT for _, port in config.listen_dns):
+        yield warning(
+            "listen.dns.port",
+            "no DNS listener has port 53",
+            why="name servers are asked on port 53 and nowhere else",
+            mend="listen on port 53 (CAP_NET_BIND_SERVICE), or forward it, UDP and TCP",
+        )
+
+
+def _zone(config: Config) -> Iterator[Finding]:
+    if len(config.zone.name_servers) < 2:
+        yield warning(
+            "zone.name_servers",
+            f"the zone has one name server, {config.zone.name_servers[0]}",
+            why="RFC 1034 4.1 asks for two, some parent zones insist, and one that is down takes every box's name away",
+            mend="add a second address or machine to zone.name_servers",
+        )
+
+
+def _public_url(config: Config) -> Iterator[Finding]:
+    pki = PkiFolder(folder=config.pki_dir)
+    try:
+        names = leaf_names(pki.tls())
+    except PkiError as error:
+        yield warning(
+            "public_url",
+            f"HQ's own TLS certificate cannot be looked at: {error}",
+            why="boxes talk to HQ only under its pinned root",
+            mend="otscert init makes the keys of a new HQ; an old HQ needs its folder back",
+        )
+        return
+    if config.public_host not in names:
+        key_here = (config.pki_dir / "root.key").exists()
+        yield warning(
+            "public_url",
+            f"HQ's TLS certificate is for {', '.join(sorted(names))}, not for {config.public_host}",
+            why="boxes check the host name, so none of them could call",
+            mend="start HQ again: it makes a new certificate while root.key is there and has no passphrase"
+            if key_here
+            else f"put root.key back into {config.pki_dir} and start HQ again",
+        )
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    keys = sorted(config.pki_dir.glob("*")) if config.pki_dir.is_dir() else []
+    secret = [path for path in keys if path.name != "root.pem"]
+    for path in (*config.secret_files, *secret, *(path for path in (config.database,) if path.exists())):
+        yield from _mode(path)
+
+
+def _mode(path: Path) -> Iterator[Finding]:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield warning(
+            "secrets",
+            f"{path} has mode {mode:04o}",
+            why="other users of this machine can read a secret",
+            mend=f"chmod 600 {path}",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

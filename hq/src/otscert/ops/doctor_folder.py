@@ -1,0 +1,81 @@
+"""The data folder, the disk below it and the database in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from otscert.ops.doctor_finding import Finding, failed, ok, unknown, warning
+from otscert.store.errors import StoreError
+from otscert.store.sqlite import SCHEMA_VERSION, SqliteStore
+
+_MB = 1_000_000
+_FULL_BYTES = 100 * _MB
+_TIGHT_BYTES = 1000 * _MB
+
+
+def check_folder(folder: Path) -> Iterator[Finding]:
+    """Exists, can be written by this user, is closed to others, has room."""
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+    except OSError as error:
+        yield failed(
+            "data.folder",
+            f"the data folder {folder} cannot be opened: {error.strerror}",
+            why="HQ keeps its keys and its database there",
+            mend="run otscert init, or correct data_dir",
+        )
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield failed(
+            "data.folder",
+            f"the data folder {folder} cannot be written by this user",
+            why="HQ stores every step before it acts, so it does nothing without",
+            mend="give the folder to the user that runs HQ (chown), or mount it writable",
+        )
+    elif mode & 0o077:
+        yield warning(
+            "data.folder",
+            f"the data folder {folder} has mode {mode:04o}",
+            why="other users of this machine can look into it",
+            mend=f"chmod 700 {folder}",
+        )
+    else:
+        yield ok("data.folder", f"the data folder {folder} is writable and closed to others")
+    yield _room(folder)
+
+
+def _room(folder: Path) -> Finding:
+    free_bytes = shutil.disk_usage(folder).free
+    what = f"{free_bytes // _MB:,} MB are free on the disk of the data folder"
+    if free_bytes >= _TIGHT_BYTES:
+        return ok("data.disk", what)
+    why, mend = "a full disk stops every order", "make room, or move data_dir to a larger disk"
+    if free_bytes >= _FULL_BYTES:
+        return warning("data.disk", what, why=why, mend=mend)
+    return failed("data.disk", what, why=why, mend=mend)
+
+
+async def check_database(database: Path) -> AsyncIterator[Finding]:
+    """Opens (also while HQ runs), and has a schema that this release knows."""
+    if not os.access(database, os.F_OK):
+        yield unknown("data.database", f"there is no database at {database} yet", mend="otscert serve makes it")
+        return
+    try:
+        store = SqliteStore.open(database)
+        try:
+            await store.read(lambda transaction: transaction.devices.page(after_id="", limit=1))
+        finally:
+            await store.close()
+    except StoreError as error:
+        yield failed(
+            "data.database",
+            str(error),
+            why="without its database HQ does not start",
+            mend="see the sentence above; a copy of the data folder made while HQ was stopped is a backup",
+        )
+        return
+    yield ok("data.database", f"the database opens and has schema {SCHEMA_VERSION}")
