@@ -138,7 +138,9 @@ def find_pebble(explicit: Path | None = None, *, part: str = "pebble") -> Path:
     if explicit is not None:
         if explicit.is_file():
             return explicit
-        raise PebbleNotFoundError(f"no Pebble binary at {explicit}; without --pebble the one that make parts fetches is used")
+        raise PebbleNotFoundError(
+            f"no Pebble binary at {explicit}; without --pebble the one that make parts fetches is used"
+        )
     for start in (Path.cwd(), Path(__file__).resolve().parent):
         for folder in (start, *start.parents):
             if (candidate := folder / ".parts" / part / "usr" / "bin" / "pebble").is_file():
