@@ -17,18 +17,18 @@ class BodyTooLarge(Exception):
 
 
 class BodyTooSlow(Exception):
-    """The body did not arrive within `BODY_S`."""
+    """The body did not arrive in time."""
 
 
-async def read_body(request: Request, *, limit_bytes: int) -> bytes:
-    """Read at most `limit_bytes` within `BODY_S`; raise `BodyTooLarge`, `BodyTooSlow` or `ClientDisconnect`."""
+async def read_body(request: Request, *, limit_bytes: int, within_s: float = BODY_S) -> bytes:
+    """Read at most `limit_bytes` within `within_s`; raise `BodyTooLarge`, `BodyTooSlow` or `ClientDisconnect`."""
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > limit_bytes:
         raise BodyTooLarge
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(within_s):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit_bytes:

@@ -11,17 +11,30 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S = 15.0
-"""How long a connection may take until its first request's head is complete."""
+"""How long a request's head may take to arrive."""
+MAX_HEAD_BYTES = 64 * 1024
 
 
 class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a time limit for a first request that never comes (it has one for later ones only)."""
+    """uvicorn's protocol with bounds for a request's head in time and in size; uvicorn bounds idle connections only."""
 
+    head_s = HEAD_S
     _head_timer: asyncio.TimerHandle | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_S, transport.close)
+        self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        # uvicorn types `cycle` as always there; before the first request it is None, and the timer runs.
+        if self._head_timer is None and self.cycle.response_complete:
+            self._start_timer()  # the first octets of a later request on this connection
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self.transport.close()
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
@@ -30,6 +43,10 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def _start_timer(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self.head_s, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -40,7 +57,7 @@ class PatientProtocol(HttpToolsProtocol):
 class HttpsServer:
     """One listener. `start` returns when it accepts connections and raises `OSError` when the port is taken."""
 
-    def __init__(self, app: Any, *, host: str, port: int, certificate: Path) -> None:
+    def __init__(self, app: Any, *, host: str, port: int, certificate: Path, head_s: float = HEAD_S) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate)
@@ -63,21 +80,26 @@ class HttpsServer:
         # uvicorn would build its own context from file names; ours can be given new certificates later.
         config.ssl = context
         self._server = uvicorn.Server(config)
-        self._host, self._port = host, port
+        self._host, self._port, self._head_s = host, port, head_s
         self._listener: asyncio.Server | None = None
 
     async def start(self) -> int:
         """Listen; returns the port (useful with port 0)."""
-        config, loop = self._server.config, asyncio.get_running_loop()
-        self._listener = await loop.create_server(
-            lambda: PatientProtocol(config=config, server_state=self._server.server_state, app_state={}),
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._protocol,
             self._host,
             self._port,
             ssl=self._context,
             backlog=2048,
-            ssl_handshake_timeout=HEAD_S,
+            ssl_handshake_timeout=self._head_s,
         )
         return int(self._listener.sockets[0].getsockname()[1])
+
+    def _protocol(self) -> PatientProtocol:
+        state = self._server.server_state
+        protocol = PatientProtocol(config=self._server.config, server_state=state, app_state={})
+        protocol.head_s = self._head_s
+        return protocol
 
     def reload_certificate(self) -> None:
         """New connections get the certificate that is in the file now."""

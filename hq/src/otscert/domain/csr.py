@@ -62,7 +62,7 @@ def _parse(der: bytes) -> x509.CertificateSigningRequest:
         # Bytes after the structure would make two CSRs of one.
         if csr.public_bytes(Encoding.DER) != der:
             raise CsrRefused("the CSR is followed by other bytes")
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise CsrRefused("the CSR is not a DER PKCS #10 structure") from None
     return csr
 
@@ -92,10 +92,17 @@ def _check_names(csr: x509.CertificateSigningRequest, names: tuple[str, ...]) ->
     found = _subject_alternative_names(csr)
     if sorted(found) != sorted(names):
         raise CsrRefused(f"the CSR's names must be exactly {', '.join(names)}; it has {_listed(found)}")
-    for attribute in csr.subject:
+    for attribute in _subject(csr):
         # RFC 8555, section 7.4: names may stand in CN too, but only those; anything else a CA would drop or reject.
         if attribute.oid != x509.NameOID.COMMON_NAME or attribute.value not in names:
             raise CsrRefused("the CSR's subject must be empty or hold one of the names as CN")
+
+
+def _subject(csr: x509.CertificateSigningRequest) -> list[x509.NameAttribute[str | bytes]]:
+    try:
+        return list(csr.subject)
+    except ValueError:  # parsed only now: a text that is not of its type
+        raise CsrRefused("the CSR's subject cannot be read") from None
 
 
 def _subject_alternative_names(csr: x509.CertificateSigningRequest) -> list[str]:
@@ -103,7 +110,7 @@ def _subject_alternative_names(csr: x509.CertificateSigningRequest) -> list[str]
         extension = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return []
-    except (ValueError, x509.DuplicateExtension):
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise CsrRefused("the CSR's extensions cannot be read") from None
     found = []
     for name in extension.value:

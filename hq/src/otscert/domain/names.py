@@ -15,8 +15,8 @@ RANDOM_BYTES = 10
 # RFC 4648 base32, lower case: no 0/1/8/9 to mistake for O/I/B/g, and valid at every position of a DNS label.
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)\Z")
-MAX_ZONE_LENGTH = 180
-"""Leaves room for the longest label, `_acme-challenge.` and an address in the name within 253 characters."""
+MAX_ZONE_LENGTH = 156
+"""Leaves room for a label of 63 and an address of 32 digits in front of it (RFC 1035, section 2.3.4: 255 octets)."""
 
 
 def make_label(naming: Naming, randomness: bytes) -> str:

@@ -76,6 +76,7 @@ class Order:
     issuer: str
     profile: str | None
     attempt: int
+    """How many runs ended early so far; the back-off grows with it."""
     url: str | None
     reason: str
     """Why it is where it is, in a sentence for box and operator."""
@@ -85,9 +86,16 @@ class Order:
 
 
 BACK_OFF_S = (2, 5, 15, 60, 300, 900, 3600)
+_FIRST_COSTLY = 2
 
 
-def back_off_s(attempt: int, *, retry_after_s: float | None, jitter: float) -> int:
-    """Seconds before attempt `attempt` + 1. The CA's Retry-After is a floor; `jitter` in [0, 1) adds up to a third."""
-    base = BACK_OFF_S[min(max(attempt, 1), len(BACK_OFF_S)) - 1]
+def back_off_s(attempt: int, *, retry_after_s: float | None, jitter: float, costly: bool = False) -> int:
+    """Seconds to wait after run number `attempt` (from 1) ended early; `jitter` in [0, 1) adds up to a third.
+
+    The CA's Retry-After is a floor. A CA that is down comes back, so nothing waits an hour for it; a `costly` failure
+    is one that the CA counts: Let's Encrypt takes five failed validations of a name per hour, so the waits begin at
+    15 s and the sixth falls into the second hour.
+    """
+    waits_s = BACK_OFF_S[_FIRST_COSTLY:] if costly else BACK_OFF_S[:-1]
+    base = waits_s[min(max(attempt, 1), len(waits_s)) - 1]
     return round(max(base, retry_after_s or 0) * (1 + jitter / 3))

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
-    """At most `count` per `period_s`, refilled evenly; a full bucket may be spent at once."""
+    """A bucket of `count`, refilled evenly within `period_s`; a full bucket may be spent at once.
+
+    So any stretch of w seconds sees at most `count` + w * `count` / `period_s`: what Let's Encrypt's own limits do.
+    """
 
     count: int
     period_s: int
 
     @property
     def interval_ms(self) -> int:
-        return max(1, self.period_s * 1000 // self.count)
+        # Rounded up: a bucket that refills a little too fast gives more than was promised.
+        return max(1, -(-self.period_s * 1000 // self.count))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +40,9 @@ def spend(quota: Quota, *, tat_ms: int | None, now_ms: int, cost: int = 1) -> Qu
     if quota.count <= 0:
         return QuotaDecision(allowed=False, tat_ms=now_ms, remaining=0, retry_after_s=quota.period_s)
     burst_ms = quota.interval_ms * quota.count
-    start_ms = max(tat_ms or 0, now_ms)
+    # No honest TAT lies further ahead than a full bucket: beyond that the clock was wrong when it was stored, and a
+    # quota must not stay shut until the wrong date comes.
+    start_ms = min(max(tat_ms or 0, now_ms), now_ms + burst_ms)
     after_ms = start_ms + cost * quota.interval_ms
     if after_ms - now_ms > burst_ms:
         wait_ms = after_ms - now_ms - burst_ms

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 
 from otscert.domain.addresses import IPAddress
@@ -17,13 +18,24 @@ from otscert.service.hello import hash_token, known_model
 from otscert.service.ports import Seal, ZonePublisher
 from otscert.service.publish import published_addresses
 from otscert.service.refusal import Refusal, make_problem
+from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import b64
-from otscert_agent.wire.messages import EPOCH_TOKEN_BYTES, SEED_BYTES, CheckIn, CheckInAnswer, Command, from_object
+from otscert_agent.wire.errors import WireError
+from otscert_agent.wire.messages import (
+    EPOCH_TOKEN_BYTES,
+    SEED_BYTES,
+    TXID_BYTES,
+    CheckIn,
+    CheckInAnswer,
+    Command,
+    from_object,
+)
 from otscert_agent.wire.problems import ProblemType
 
 _PURPOSE = "check-in"
 _LONGEST_TEXT = 200
+_SHA256_HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +73,9 @@ class CheckingIn:
         checkin = request.message
         model = known_model(self.hq, device.model)
         addresses, refused = judge_addresses(model, checkin.addresses)
-        served = self._served(transaction, device, checkin, now_s=request.now_s)
+        self._note_served(transaction, device, checkin, now_s=request.now_s)
+        newest = transaction.certificates.newest(device.id)
+        served_newest = newest is not None and newest.sha256 == checkin.served_sha256
         token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         changed = replace(
             device,
@@ -69,7 +83,8 @@ class CheckingIn:
             last_seen_s=request.now_s,
             addresses=addresses,
             served_sha256=checkin.served_sha256,
-            unserved=0 if served else device.unserved,
+            # An older one of its own does not count: a box that never installs would be given certificates for ever.
+            unserved=0 if served_newest else device.unserved,
             ratchet=replace(
                 device.ratchet,
                 token_hash=hash_token(token),
@@ -78,7 +93,7 @@ class CheckingIn:
                 last_resync_s=request.now_s if resynced else device.ratchet.last_resync_s,
             ),
         )
-        answer = self._answer(transaction, changed, token, now_s=request.now_s)
+        answer = self._answer(transaction, changed, newest, token, now_s=request.now_s)
         transaction.devices.save(replace(changed, cmd_seq=answer.cmd_seq), seen_token_hash=device.ratchet.token_hash)
         sealed = self.seal.close(json.dumps(asdict(answer)).encode(), purpose=_PURPOSE)
         transaction.devices.remember_checkin(device.id, sealed)
@@ -92,16 +107,16 @@ class CheckingIn:
         publish = published_addresses(model, addresses)
         return Reply(message=answer, after=lambda: _publish(self.zone, device.label, publish, model))
 
-    def _answer(self, transaction: Transaction, device: Device, token: str, *, now_s: int) -> CheckInAnswer:
+    def _answer(
+        self, transaction: Transaction, device: Device, newest: Certificate | None, token: str, *, now_s: int
+    ) -> CheckInAnswer:
         commands: list[Command] = []
         renew_at_s = None
-        certificate = transaction.certificates.newest(device.id)
-        if certificate is not None:
-            renewal = judge_renewal(
-                not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s
-            )
+        # A device that may not order, or is being served already, has no reason to call more often than usual.
+        if newest is not None and may_order(device).allowed and not transaction.orders.unfinished(device.id):
+            renewal = judge_renewal(not_before_s=newest.not_before_s, not_after_s=newest.not_after_s, now_s=now_s)
             renew_at_s = renewal.at_s
-            if renewal.due and may_order(device).allowed:
+            if renewal.due:
                 commands.append(Command(name="renew", reason=renewal.reason))
         return CheckInAnswer(
             epoch_token=token,
@@ -133,17 +148,13 @@ class CheckingIn:
             )
         )
 
-    def _served(self, transaction: Transaction, device: Device, checkin: CheckIn, *, now_s: int) -> bool:
-        """Is what the box's web server presents a certificate that HQ obtained for it?"""
-        if checkin.served_sha256 is None:
-            return False
-        if transaction.certificates.seen_served(checkin.served_sha256, device_id=device.id, now_s=now_s):
-            return True
-        if checkin.served_sha256 != device.served_sha256:
-            transaction.events.append(
-                "served.other", now_s=now_s, device_id=device.id, data={"sha256": checkin.served_sha256[:64]}
-            )
-        return False
+    def _note_served(self, transaction: Transaction, device: Device, checkin: CheckIn, *, now_s: int) -> None:
+        """Note which certificate the box's web server presents; an event says when it starts to be a foreign one."""
+        sha256 = checkin.served_sha256
+        if sha256 is None or transaction.certificates.seen_served(sha256, device_id=device.id, now_s=now_s):
+            return
+        if sha256 != device.served_sha256:
+            transaction.events.append("served.other", now_s=now_s, device_id=device.id, data={"sha256": sha256})
 
 
 def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:
@@ -151,6 +162,12 @@ def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:
     texts = (checkin.firmware, checkin.agent, checkin.txid, checkin.hardware_fingerprint, checkin.served_sha256 or "")
     if any(len(text) > _LONGEST_TEXT for text in texts):
         raise Refusal(ProblemType.MALFORMED, f"a text of the check-in is longer than {_LONGEST_TEXT} characters")
+    if checkin.served_sha256 is not None and _SHA256_HEX.match(checkin.served_sha256) is None:
+        raise Refusal(ProblemType.MALFORMED, "served_sha256 is not 64 hexadecimal digits in lower case")
+    try:
+        b64.decode(checkin.txid, length=TXID_BYTES, what="txid")
+    except WireError as error:
+        raise Refusal(ProblemType.MALFORMED, str(error)) from error
     device_id = request.known.device_id if request.known else None
     device = transaction.devices.get(device_id) if device_id else None
     if device is None or device.thumbprint != request.thumbprint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from otscert.domain.seq import SeqVerdict, judge_seq
@@ -80,8 +80,10 @@ class Conversation:
             envelope = jws.parse(body)
         except WireError as error:
             raise Refused(unsigned(ProblemType.MALFORMED, str(error))) from error
-        thumbprint = str(envelope.header.get("kid", ""))
+        kid = envelope.header.get("kid")
+        thumbprint = kid if isinstance(kid, str) else ""
         try:
+            _check_text(envelope.header, what="the protected header")
             key = _introduced_key(envelope.header, allowed=new_key)
             if key is not None:
                 thumbprint = key.thumbprint()
@@ -116,21 +118,24 @@ class Conversation:
             repeated = self._repeated(transaction, request)
             if repeated is not None:
                 return repeated
+            # Read again: another message of this key may have been accepted since its signature was verified.
+            current = replace(request, known=transaction.keys.get(request.thumbprint))
             try:
                 with transaction.undo_on_error():
-                    reply = use_case(transaction, request)
+                    reply = use_case(transaction, current)
             except Refusal as refusal:
                 if refusal.event is not None:
                     kind, device_id, data = refusal.event
                     transaction.events.append(kind, now_s=request.now_s, device_id=device_id, data=data)
                 answer = self._sign(refusal.problem, request.thumbprint, request.digest)
-                # A stranger's refused message leaves nothing behind: rows are not to be had for the asking.
-                if request.known is None:
-                    return answer
+                refused = True
             else:
                 replies.append(reply)
                 answer = self._sign(reply.message, request.thumbprint, request.digest)
-            self._record(transaction, request, answer)
+                refused = isinstance(reply.message, messages.Refused)
+            # A stranger's refused message leaves nothing behind: rows are not to be had for the asking.
+            if current.known is not None or not refused:
+                self._record(transaction, request, answer)
             return answer
 
         try:
@@ -261,9 +266,11 @@ def _verify(envelope: jws.Jws, key: PublicKey) -> None:
 def _seq(header: dict[str, Any], *, typ: str, url: str) -> int:
     if header["typ"] != typ:
         raise WireError(f"typ is {json.dumps(header['typ'])[:80]}, but this endpoint takes {typ}")
-    if header.get("url") != url:
+    signed_url = header.get("url")
+    if signed_url != url:
         # Compared with what HQ is configured to be, never with Host (RFC 8555, section 6.4, has the same rule).
-        raise WireError(f"url is {json.dumps(header.get('url'))[:200]}, but this is {url}")
+        shown = json.dumps(signed_url)[:200] if isinstance(signed_url, str) else "missing"
+        raise WireError(f"url is {shown}, but this is {url}")
     seq = header.get("seq")
     if not isinstance(seq, int) or isinstance(seq, bool) or not 1 <= seq <= MAX_SEQ:
         raise WireError("seq is not a number from 1 to 2^53-1")
@@ -275,4 +282,16 @@ def _payload(payload: bytes, kind: type[M] | None) -> Any:
         if payload:
             raise WireError("the payload of this message must be empty")
         return None
-    return messages.from_object(kind, jws.json_object(payload, what="the payload"))
+    members = jws.json_object(payload, what="the payload")
+    _check_text(members, what="the payload")
+    return messages.from_object(kind, members)
+
+
+def _check_text(members: dict[str, Any], *, what: str) -> None:
+    """Refuse halves of surrogate pairs (RFC 8259, section 8.2): no store and no hash takes them."""
+    try:
+        json.dumps(members, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise WireError(f"{what} has a text with half of a surrogate pair") from None
+    except RecursionError:
+        raise WireError(f"{what} is nested too deeply") from None

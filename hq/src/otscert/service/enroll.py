@@ -44,6 +44,7 @@ from otscert_agent.wire.messages import (
 from otscert_agent.wire.problems import ProblemType
 
 MAX_ADDRESSES = 16
+FIRST_CHECKIN_S = 30
 _ID_BYTES = 16
 
 
@@ -98,6 +99,8 @@ class Enrolment:
         transaction.devices.add(device)
         transaction.names.give(row.label, device_id=device.id)
         self._enter_identity(transaction, request, row, device)
+        # The first certificate counts among those that the CA allows for this set of names.
+        transaction.quotas.spend(f"orders:device:{device.id}", self.hq.orders_per_device, now_ms=request.now_s * 1000)
         transaction.events.append(
             "device.admitted",
             now_s=request.now_s,
@@ -192,7 +195,8 @@ class Enrolment:
             names=list(order.names),
             order=f"{self.hq.public_url}{PATH_ORDERS}{order.id}",
             epoch_token=epoch_token,
-            next_checkin_s=self.hq.checkin_s,
+            # Soon: it is the first check-in that tells whether the certificate is really served.
+            next_checkin_s=min(self.hq.checkin_s, round(FIRST_CHECKIN_S * (1 + self.hq.jitter()))),
             seed=b64.encode(self.hq.randomness(SEED_BYTES)),
         )
 
@@ -344,6 +348,11 @@ def _check_binding(transaction: Transaction, request: Request[Enroll], row: Hell
     hello_key = transaction.keys.get(row.thumbprint)
     if hello_key is None:
         raise Refusal(ProblemType.UNKNOWN_TXID, "HQ has forgotten the hello of this transaction; say hello again")
+    if request.thumbprint == row.thumbprint:
+        raise Refusal(
+            ProblemType.BAD_SIGNATURE,
+            "the hello key signs hello only: derive the identity key from HQ's contribution, enroll with that one",
+        )
     if request.known is not None and request.known.device_id is not None and row.identity is None:
         raise Refusal(ProblemType.BAD_CONTRIBUTION, "this identity key belongs to a device already")
     try:

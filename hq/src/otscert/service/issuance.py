@@ -27,6 +27,7 @@ from otscert.service.context import Hq
 from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
 from otscert.service.topics import order_ended
 from otscert.store.certificates import Certificate
+from otscert.store.errors import AlreadyThere
 from otscert.store.transaction import Transaction
 
 POLL_UNTIL_S = 120.0
@@ -71,13 +72,16 @@ class Issuance:
         return order
 
     async def _claim(self, order: Order) -> Order:
-        attempt = order.attempt + 1
-        order = await self._advance(order, OrderEvent.CLAIM, attempt=attempt, reason="ordering at the CA")
-        return await self._open(order)
+        return await self._open(await self._advance(order, OrderEvent.CLAIM, reason="ordering at the CA"))
 
     async def _open(self, order: Order) -> Order:
         opened = await self.issuer.open_order(order.names, profile=order.profile)
-        return await self._advance(order, OrderEvent.OPEN, url=opened.url)
+        try:
+            return await self._advance(order, OrderEvent.OPEN, url=opened.url)
+        except AlreadyThere as error:
+            # A CA that reuses orders gives the same one to a box that asks twice; one certificate is made of it.
+            reason = "an earlier order of this box for the same names is still under way"
+            raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason=reason)) from error
 
     async def _find_again(self, order: Order) -> Order:
         """HQ ended between newOrder and the commit of its URL: look for the order before placing another."""
@@ -184,8 +188,10 @@ class Issuance:
         try:
             polled = await self.issuer.order(order.url)
         except CaError as error:
-            if error.fault.problem is not None and error.fault.problem.status == 404:
+            gone = error.fault.problem is not None and error.fault.problem.status == 404
+            if gone and order.state is not OrderState.FINALIZING:
                 raise IssuanceError(error.fault, restart=True) from error
+            # After finalize a forgotten order may have been issued: the box makes a new key rather than a second one.
             raise
         if polled.order.status is OrderStatus.INVALID:
             raise IssuanceError(of_outcome(polled.order.error), restart=True)

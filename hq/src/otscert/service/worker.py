@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from otscert.acme.fault import Fault, Remedy
 from otscert.ca.errors import CaError
-from otscert.domain.order import Order, OrderEvent, back_off_s
+from otscert.domain.order import TERMINAL, Order, OrderEvent, back_off_s
 from otscert.service.context import Hq
 from otscert.service.issuance import Issuance, IssuanceError
 from otscert.service.ports import Signals, Store, ZonePublisher
@@ -73,33 +73,46 @@ class Worker:
 
     async def _run(self, order: Order) -> None:
         try:
+            await self._run_or_postpone(order)
+        except (Moved, StoreUnavailable) as error:
+            _log.warning("order.put_back", extra={"order": order.id, "reason": str(error)})
+            # Handed out again at once it would ask the CA again at once, as long as nothing can be written down.
+            await asyncio.sleep(_STORE_GONE_S)
+        finally:
+            del self._running[order.id]
+            self.signals.publish(DUE)
+
+    async def _run_or_postpone(self, order: Order) -> None:
+        try:
             issued = await self.issuance.run(order)
             _log.info("order.issued", extra={"order": issued.id, "device": issued.device_id, "names": issued.names})
         except CaError as error:
             await self._wait_or_fail(order, error.fault, restart=False)
         except IssuanceError as error:
             await self._wait_or_fail(order, error.fault, restart=error.restart)
-        except (Moved, StoreUnavailable) as error:
-            _log.warning("order.put_back", extra={"order": order.id, "reason": str(error)})
+        except (Moved, StoreUnavailable):
+            raise
         except Exception:  # noqa: BLE001
             # One poisoned order must neither stop the queue nor be tried again at once for ever.
             _log.exception("order.crashed", extra={"order": order.id})
             fault = Fault(remedy=Remedy.BACK_OFF, reason="HQ itself failed; its log has the details", retry_after_s=300)
             await self._wait_or_fail(order, fault, restart=False)
-        finally:
-            del self._running[order.id]
-            self.signals.publish(DUE)
 
     async def _wait_or_fail(self, order: Order, fault: Fault, *, restart: bool) -> None:
         """Write down what the fault means for the order, from the state that it has reached by now."""
         now_s = self.hq.now_s()
-        wait_s = back_off_s(order.attempt + 1, retry_after_s=fault.retry_after_s, jitter=self.hq.jitter())
+        wait_s = back_off_s(
+            order.attempt + 1,
+            retry_after_s=fault.retry_after_s,
+            jitter=self.hq.jitter(),
+            costly=fault.remedy is Remedy.DNS,
+        )
         if fault.remedy in _PARKED:
             self._parked_until_s = now_s + wait_s
 
         def write(transaction: Transaction) -> list[tuple[str, str]]:
             reached = transaction.orders.get(order.id)
-            if reached is None:
+            if reached is None or reached.state in TERMINAL:
                 return []
             if fault.remedy is Remedy.PERMANENT:
                 return self._fail(transaction, reached, fault, now_s=now_s)
@@ -112,17 +125,18 @@ class Worker:
             )
             if restart:
                 transaction.orders.advance(
-                    reached, OrderEvent.RESTART, url=None, reason=fault.reason, next_at_s=now_s + wait_s
+                    reached,
+                    OrderEvent.RESTART,
+                    url=None,
+                    attempt=reached.attempt + 1,
+                    reason=fault.reason,
+                    next_at_s=now_s + wait_s,
                 )
                 return transaction.challenges.drop(order.id)
             transaction.orders.postpone(reached, next_at_s=now_s + wait_s, reason=fault.reason)
             return []
 
-        try:
-            dropped = await self.store.write(write)
-        except StoreUnavailable as error:
-            _log.error("order.not_written", extra={"order": order.id, "reason": str(error)})
-            return
+        dropped = await self.store.write(write)
         for label, value in dropped:
             self.zone.drop_txt(label, value)
         _log.warning(

@@ -19,9 +19,14 @@ class Challenges:
             )
 
     def drop(self, order_id: str) -> list[tuple[str, str]]:
-        """Remove an order's values; returns them as (label, value)."""
+        """Remove an order's values; returns as (label, value) those that no other order needs."""
         rows = self._sql("DELETE FROM challenge_txt WHERE order_id = ? RETURNING label, value", (order_id,)).fetchall()
-        return [(label, value) for label, value in rows]
+        return [(label, value) for label, value in rows if not self._needed(label, value)]
+
+    def _needed(self, label: str, value: str) -> bool:
+        # Two orders for the same names share authorizations, and with them their TXT values.
+        row = self._sql("SELECT 1 FROM challenge_txt WHERE label = ? AND value = ?", (label, value)).fetchone()
+        return row is not None
 
     def all(self) -> list[tuple[str, str]]:
         """Every (label, value) that the zone has to answer."""

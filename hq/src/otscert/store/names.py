@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from otscert.store.errors import Moved
+
 
 class Names:
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -18,5 +20,9 @@ class Names:
         return row is not None
 
     def give(self, label: str, *, device_id: str) -> None:
-        """Make a reservation permanent."""
-        self._sql("UPDATE name SET txid = NULL, device_id = ? WHERE label = ?", (device_id, label))
+        """Make a reservation permanent; raise `Moved` when there is none (any more)."""
+        changed = self._sql(
+            "UPDATE name SET txid = NULL, device_id = ? WHERE label = ? AND device_id IS NULL", (device_id, label)
+        ).rowcount
+        if changed != 1:
+            raise Moved(f"the name {label} is not reserved")

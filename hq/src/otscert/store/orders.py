@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from otscert.domain.order import Order, OrderEvent, OrderState, move
-from otscert.store.errors import Moved
+from otscert.store.errors import AlreadyThere, Moved
 
 _COLUMNS = (
     "id, device_id, txid, label, names, csr_der, state, issuer, profile, attempt, url, reason, created_at_s, next_at_s,"
@@ -107,14 +107,20 @@ class Orders:
         )
 
     def advance(self, seen: Order, event: OrderEvent, **changes: Any) -> Order:
-        """Move an order by the table and change columns; raise `Moved` when it is not in the state that was read."""
+        """Move an order by the table and change columns.
+
+        Raises `Moved` when it is not in the state that was read, `AlreadyThere` when another order has its URL.
+        """
         state = move(seen.state, event)
         columns = {"state": state, **changes}
         assignments = ", ".join(f"{column} = ?" for column in columns)
-        changed = self._sql(
-            f"UPDATE cert_order SET {assignments} WHERE id = ? AND state = ?",
-            (*columns.values(), seen.id, seen.state),
-        ).rowcount
+        try:
+            changed = self._sql(
+                f"UPDATE cert_order SET {assignments} WHERE id = ? AND state = ?",
+                (*columns.values(), seen.id, seen.state),
+            ).rowcount
+        except sqlite3.IntegrityError as error:
+            raise AlreadyThere("cert_order") from error
         if changed != 1:
             raise Moved(f"order {seen.id} is no longer {seen.state}")
         order = self.get(seen.id)
@@ -122,9 +128,18 @@ class Orders:
             raise Moved(f"order {seen.id} is gone")
         return order
 
+    def unfinished(self, device_id: str) -> bool:
+        """Is a certificate being obtained for the device?"""
+        row = self._sql(
+            "SELECT 1 FROM cert_order WHERE device_id = ? AND state NOT IN ('issued', 'failed') LIMIT 1", (device_id,)
+        ).fetchone()
+        return row is not None
+
     def postpone(self, seen: Order, *, next_at_s: int, reason: str) -> None:
-        """Keep the state, say why it waits and until when."""
-        self._sql(
-            "UPDATE cert_order SET next_at_s = ?, reason = ? WHERE id = ? AND state = ?",
+        """Keep the state, count the run that ended early, say why it waits and until when; or raise `Moved`."""
+        changed = self._sql(
+            "UPDATE cert_order SET attempt = attempt + 1, next_at_s = ?, reason = ? WHERE id = ? AND state = ?",
             (next_at_s, reason, seen.id, seen.state),
-        )
+        ).rowcount
+        if changed != 1:
+            raise Moved(f"order {seen.id} is no longer {seen.state}")

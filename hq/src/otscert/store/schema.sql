@@ -26,6 +26,7 @@ CREATE TABLE device (
     checkin_answer  BLOB              -- sealed: the last check-in's answer, for the repetition with a new seq
 ) STRICT;
 CREATE INDEX device_by_model ON device (model, id);
+CREATE INDEX device_by_serial ON device (serial) WHERE serial IS NOT NULL;
 
 CREATE TABLE device_key (
     thumbprint      TEXT    PRIMARY KEY,
@@ -127,6 +128,7 @@ CREATE TABLE challenge_txt (
     value           TEXT    NOT NULL,
     PRIMARY KEY (order_id, value)
 ) STRICT;
+CREATE INDEX challenge_txt_by_label ON challenge_txt (label, value);
 
 CREATE TABLE acme_account (
     issuer          TEXT    PRIMARY KEY,

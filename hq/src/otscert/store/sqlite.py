@@ -11,6 +11,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,9 +82,8 @@ class SqliteStore:
             outcomes = [self._run(work) for work, _ in group]
             await asyncio.to_thread(self._writer.execute, "COMMIT")
         except sqlite3.Error as error:
+            outcomes = [StoreUnavailable(f"the database cannot be written: {error}")] * len(group)
             self._roll_back()
-            refusal = StoreUnavailable(f"the database cannot be written: {error}")
-            outcomes = [refusal] * len(group)
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.cancelled():
                 continue
@@ -103,18 +103,27 @@ class SqliteStore:
         self._writer.execute("SAVEPOINT work")
         try:
             result = work(Transaction(self._writer))
-        except sqlite3.OperationalError:
-            raise  # the disk, not the caller: the whole group is undone
+        except sqlite3.Error as error:
+            # The disk (full, locked, corrupt), not the caller: the whole group is undone.
+            if type(error) in {sqlite3.OperationalError, sqlite3.DatabaseError}:
+                raise
+            self._undo_work()
+            return error
         except Exception as error:  # noqa: BLE001 - handed to the caller that sent the work
-            self._writer.execute("ROLLBACK TO work")
-            self._writer.execute("RELEASE work")
+            self._undo_work()
             return error
         self._writer.execute("RELEASE work")
         return result
 
+    def _undo_work(self) -> None:
+        self._writer.execute("ROLLBACK TO work")
+        self._writer.execute("RELEASE work")
+
     def _roll_back(self) -> None:
-        if self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
+        # A rollback that fails leaves a transaction open; the next group's BEGIN then fails and says so to its callers.
+        with suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
 
 
 def _make_private(path: Path) -> None:

@@ -12,7 +12,15 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-from otscert.api.http import BodyTooLarge, BodyTooSlow, ClientDisconnect, Network, client_address, read_body
+from otscert.api.http import (
+    BODY_S,
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientDisconnect,
+    Network,
+    client_address,
+    read_body,
+)
 from otscert.service.conversation import Answer, Conversation, Refused, Reply, Request, unsigned
 from otscert.service.polling import OrderPolling
 from otscert.store.transaction import Transaction
@@ -44,6 +52,8 @@ class DeviceApi:
     checkin: UseCase
     orders: OrderPolling
     trusted_proxies: Sequence[Network]
+    body_s: float = BODY_S
+    """How long a message may take to arrive."""
 
     def app(self) -> Starlette:
         return Starlette(
@@ -58,7 +68,7 @@ class DeviceApi:
 
     def _route(self, path: str, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]]) -> Route:
         async def endpoint(request: HttpRequest) -> Response:
-            return await _respond(request, answer)
+            return await _respond(request, answer, within_s=self.body_s)
 
         return Route(path, endpoint, methods=["POST"])
 
@@ -91,9 +101,11 @@ class DeviceApi:
         return await self.orders(read, order_id)
 
 
-async def _respond(request: HttpRequest, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]]) -> Response:
+async def _respond(
+    request: HttpRequest, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]], *, within_s: float
+) -> Response:
     try:
-        body = await read_body(request, limit_bytes=jws.MAX_BYTES)
+        body = await read_body(request, limit_bytes=jws.MAX_BYTES, within_s=within_s)
         return _response(await answer(request, body))
     except Refused as refused:
         return _response(refused.answer)
