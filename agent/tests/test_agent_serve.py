@@ -293,7 +293,6 @@ def test_the_first_pair_has_nothing_to_go_back_to(disk: Disk) -> None:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        ([], None),
         ([sys.executable, "-c", ""], None),
         ([sys.executable, "-c", "raise SystemExit(3)"], "ended with status 3"),
         (["/nowhere/reload"], "No such file"),

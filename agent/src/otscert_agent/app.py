@@ -152,23 +152,23 @@ class Box:
 
     def _web_server(self) -> served.WebServer | None:
         settings = self._settings
-        own = self._page
         if settings.served_at:
             host, port = split_address(settings.served_at, "served_at")
-        elif own is not None:
-            host, port = own.address
-        else:
+            reload, restart = _command(settings.reload_command), _command(settings.restart_command)
+            return served.WebServer(host=host, port=port, reload=reload, restart=restart)
+        if self._page is None:
             return None
+        host, port = self._page.address
+        return served.WebServer(host=host, port=port, reload=self._reload_page)
 
-        def reload() -> str | None:
-            if own is not None and not settings.served_at:
-                own.reload()
-                return str(own.error) if own.error else None
-            return served.run_command(settings.reload_command)
+    def _reload_page(self) -> str | None:
+        assert self._page is not None  # noqa: S101  # only the built-in page is reloaded so
+        self._page.reload()
+        return str(self._page.error) if self._page.error else None
 
-        return served.WebServer(
-            host=host, port=port, reload=reload, restart=lambda: served.run_command(settings.restart_command)
-        )
+
+def _command(command: list[str]) -> Callable[[], str | None] | None:
+    return (lambda: served.run_command(command)) if command else None
 
 
 def converse_with(

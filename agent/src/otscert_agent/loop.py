@@ -19,6 +19,7 @@ from otscert_agent.errors import (
     ConfigError,
     NotReadyError,
     ProblemError,
+    StateError,
     UnreachableError,
     ZeroKeyError,
 )
@@ -107,9 +108,14 @@ class Agent:
     def advance(self) -> Event:
         """Carry out the present step, or one try of it, and move on."""
         done = self.step
-        event = self._guarded()
-        if event is Event.NEW_HELLO:
-            self._drop_transaction()
+        try:
+            event = self._guarded()
+            if event is Event.NEW_HELLO:
+                self._drop_transaction()
+        except StateError as error:  # the disk failed while something else was being put right
+            self._parts.report.problem(str(error))
+            self._pause(self._backoff.next_s(), str(error))
+            event = self._try_later()
         self.step = next_step(done, event)
         if event is not Event.AGAIN:
             self._tell(done)
@@ -391,7 +397,7 @@ class Agent:
             return None
         facts = self._facts()
         found = served.presented_leaf(web.host, web.port, facts.names[0])
-        if found != facts.leaf_sha256:
+        if found != facts.leaf_sha256 and web.reload is not None:
             web.reload()
             found = served.presented_leaf(web.host, web.port, facts.names[0])
         if found == facts.leaf_sha256 and not self.served_as_issued:

@@ -5,6 +5,7 @@ Knows the forms and how not to repeat itself. Never gets a secret to say.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, TextIO
 
 from otscert_agent.disk import Disk
+from otscert_agent.errors import StateError
 
 NOTE = "status.json"
 REPEAT_S = 600.0  # the same reason again is said after ten minutes: HQ may be away for days
@@ -77,7 +79,9 @@ class Report:
 
     def note(self, step: str, why: str | None = None, **more: Any) -> None:
         """Leave the present state for `status`. It may be lost in a power cut; nothing depends on it."""
-        if self._disk is not None:
+        if self._disk is None:
+            return
+        with contextlib.suppress(StateError):  # a full disk is reported by the step that needs it
             self._disk.note(NOTE, json.dumps({"step": step, "why": why, **more}).encode())
 
     def _is_news(self, why: str) -> bool:
