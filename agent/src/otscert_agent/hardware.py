@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import platform
+import os
 import socket
 import struct
 from pathlib import Path
@@ -39,7 +39,7 @@ def fingerprint(ids: bytes) -> str:
 
 
 def kernel_version() -> str:
-    return platform.release()
+    return os.uname().release
 
 
 def addresses(configured: list[str]) -> list[str]:
