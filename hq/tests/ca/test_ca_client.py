@@ -208,3 +208,23 @@ async def test_cancelled_requests_leave_no_connection_open_after_closing(issuer_
         assert {each.fileno() for each in issuer._client._http._sockets} <= {-1}
         with pytest.raises(CaUnreachableError, match="was closed"):
             await issuer.order(order.url)
+
+
+async def test_many_who_wait_for_a_dead_ca_give_up_together(issuer_of: OpenIssuer) -> None:
+    async with start_scripted_ca(Script(answer_delay_s=30.0)) as ca, issuer_of(ca, request_timeout_s=0.3) as issuer:
+        async with asyncio.timeout(2):  # one after the other they would take 6 s
+            results = await asyncio.gather(*(issuer.open_order(NAMES) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(result, CaUnreachableError) for result in results)
+        ca.follow(Script())
+        assert (await issuer.open_order(NAMES)).url, "and the failure is not remembered"
+
+
+async def test_a_caller_that_gives_up_does_not_stop_the_others(issuer_of: OpenIssuer) -> None:
+    async with start_scripted_ca(Script(answer_delay_s=0.1)) as ca, issuer_of(ca) as issuer:
+        first = asyncio.create_task(issuer.directory())
+        second = asyncio.create_task(issuer.directory())
+        await asyncio.sleep(0.05)
+        first.cancel()
+        assert (await second).new_order
+        assert first.cancelled()
+        assert ca.ledger.requests["directory"] == 1

@@ -5,7 +5,6 @@ It does not know which account it speaks for (`kid` is given per request) nor an
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from otscert.ca.answer import Answer
 from otscert.ca.errors import CaAnswerError, CaError, CaUnreachableError, ConnectionLostError
 from otscert.ca.http import CaHttp, HttpSettings
 from otscert.ca.nonces import NoncePool
+from otscert.ca.single_flight import SingleFlight
 
 MAX_NONCE_TRIES = 5
 DIRECTORY_MAX_AGE_S = 3600.0  # profiles and terms of service change now and then; nobody needs to restart HQ for it
@@ -50,7 +50,7 @@ class AcmeClient:
         self._nonces = NoncePool(self._new_nonce, monotonic)
         self._directory: Directory | None = None
         self._directory_until_s = 0.0
-        self._directory_lock = asyncio.Lock()
+        self._refresh = SingleFlight(self._fetch_directory)
 
     async def aclose(self) -> None:
         """Close the connections; callers that still wait get a CaError."""
@@ -65,11 +65,7 @@ class AcmeClient:
         """
         if self._directory is not None and self._monotonic() < self._directory_until_s:
             return self._directory
-        async with self._directory_lock:
-            if self._directory is None or self._monotonic() >= self._directory_until_s:
-                self._directory = await self._fetch_directory()
-                self._directory_until_s = self._monotonic() + DIRECTORY_MAX_AGE_S
-            return self._directory
+        return await self._refresh()
 
     async def post(self, url: str, payload: object, *, kid: str | None, asked: Asked = Asked.OTHER) -> Answer:
         """Send `payload` as signed JSON to `url` and return the answer, whose status is below 300.
@@ -122,6 +118,7 @@ class AcmeClient:
         directory = Directory.parse(answer.document())
         if isinstance(directory, tuple):
             raise CaAnswerError(f"the directory {self._directory_url} lacks {', '.join(directory)}")
+        self._directory, self._directory_until_s = directory, self._monotonic() + DIRECTORY_MAX_AGE_S
         return directory
 
     async def _new_nonce(self) -> str | None:

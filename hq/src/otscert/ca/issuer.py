@@ -22,6 +22,7 @@ from otscert.acme.order import Order, OrderStatus, new_order_payload
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
 from otscert.ca.errors import CaAnswerError, CaError
+from otscert.ca.single_flight import SingleFlight
 from otscert_agent.wire import b64
 
 MAX_ORDER_PAGES = 200
@@ -60,10 +61,9 @@ class AcmeIssuer:
     ) -> None:
         self.name = name
         self._client = client
-        self._find_account = account
+        self._find_account = SingleFlight(account)
         self._profile = profile
         self._account: Account | None = None
-        self._account_lock = asyncio.Lock()
 
     async def directory(self) -> Directory:
         return await self._client.directory()
@@ -71,9 +71,7 @@ class AcmeIssuer:
     async def account(self) -> Account:
         """Return the account at the CA, looked up (or registered) on first use."""
         if self._account is None:
-            async with self._account_lock:
-                if self._account is None:
-                    self._account = await self._find_account()
+            self._account = await self._find_account()
         return self._account
 
     async def open_order(
