@@ -261,6 +261,55 @@ def test_a_renewal_uses_another_key_under_the_same_name(hq: FakeHq, box: MakeBox
     assert not first.exists()  # served is what was issued (nothing to look at here), so the old pair is gone
 
 
+def renewing(box: TestBox, hq: FakeHq) -> None:
+    box.agent.run(until=Step.STEADY)
+    hq.book.commands = ["renew"]
+    box.agent.advance()
+
+
+@pytest.mark.parametrize(
+    ("on", "message"),
+    [
+        ("enroll", messages.Refused(reason="enough certificates", final=False, retry_after_s=86400)),
+        ("enroll", messages.Refused(reason="retired", final=True)),
+        ("orders", messages.OrderState(status="failed", why="the CA refuses")),
+    ],
+)
+def test_a_renewal_that_comes_to_nothing_leaves_a_box_that_serves_and_checks_in(
+    hq: FakeHq, box: MakeBox, on: str, message: Any
+) -> None:
+    one = box()
+    renewing(one, hq)
+    pair = one.disk.current_pair()
+    hq.refusals = [
+        lambda call: hq.sign(message, hq._key(call.request).thumbprint(), call.request) if on in call.path else None
+    ]
+    one.agent.run(until=Step.STEADY)
+    assert one.disk.current_pair() == pair
+    assert one.store.state.pending is None
+    assert max(one.time.waits) < 7200
+    hq.book.commands = ["renew"]
+    one.agent.advance()
+    one.agent.run(until=Step.STEADY)
+    assert one.disk.current_pair() != pair
+
+
+@pytest.mark.parametrize("with_pair", [True, False])
+def test_a_box_whose_token_is_stale_checks_in_before_it_asks_again(
+    hq: FakeHq, box: MakeBox, *, with_pair: bool
+) -> None:
+    one = box()
+    renewing(one, hq)
+    if not with_pair:
+        one.disk.drop_pairs(keep_current=False)
+    hq.refusals = [problem(ProblemType.STALE_EPOCH, "hello", hq)]
+    count = len(hq.book.calls)
+    one.agent.run(until=Step.STEADY)
+    one.agent.advance()
+    assert [call.path for call in hq.book.calls[count:]] == [messages.PATH_HELLO, messages.PATH_CHECKIN]
+    assert one.agent.step is (Step.STEADY if with_pair else Step.ENTROPY)
+
+
 def test_hold_stops_renewals_until_hq_says_otherwise(hq: FakeHq, box: MakeBox) -> None:
     one = box()
     one.agent.run(until=Step.STEADY)

@@ -110,8 +110,8 @@ class Agent:
         done = self.step
         try:
             event = self._guarded()
-            if event is Event.NEW_HELLO:
-                self._drop_transaction()
+            if event in {Event.NEW_HELLO, Event.SETTLE}:
+                self._drop_transaction(give_up=event is Event.SETTLE)
         except StateError as error:  # the disk failed while something else was being put right
             self._parts.report.problem(str(error))
             self._pause(self._backoff.next_s(), str(error))
@@ -182,7 +182,7 @@ class Agent:
         return event if event is Event.RESUME_STEADY else Event.DONE
 
     def _network(self) -> Event:
-        if self._parts.disk.current_pair() is not None:
+        if self._has_pair():
             self._show_page()
         self._converse().connect()
         event = self._resume()
@@ -218,8 +218,7 @@ class Agent:
             self._order_pause.reset()
             return Event.DONE
         if answer.status == "failed":
-            self._pause(self._backoff.next_s(answer.retry_after_s), f"the order failed: {answer.why or 'no reason'}")
-            return Event.NEW_HELLO
+            return self._unsuccessful(f"the order failed: {answer.why or 'no reason'}", answer.retry_after_s)
         held = self._parts.waiter.now() - began
         if answer.retry_after_s:
             self._pause(float(answer.retry_after_s), answer.why or "the certificate is being obtained")
@@ -263,9 +262,12 @@ class Agent:
         answer = self._converse().check_in(self._look_served())
         self._checkin_s = max(float(answer.next_checkin_s), LEAST_CHECKIN_S)
         self._backoff.reset()
-        if answer.cmd_seq <= self._store.state.cmd_seq:
-            return Event.AGAIN
-        return self._obey([command.name for command in answer.commands], answer.cmd_seq)
+        event = Event.AGAIN
+        if answer.cmd_seq > self._store.state.cmd_seq:
+            event = self._obey([command.name for command in answer.commands], answer.cmd_seq)
+        if event is Event.AGAIN and not self._has_pair() and not self._store.state.held:
+            return Event.RENEW  # it came here from a transaction that failed, and has nothing to be steady with
+        return event
 
     # ---- what the steps share
 
@@ -292,22 +294,39 @@ class Agent:
         self._checkin_s = None
         return Event.RESET
 
-    def _drop_transaction(self) -> None:
+    def _drop_transaction(self, *, give_up: bool) -> None:
         """What is over must not be resumed, neither now nor after a power cut."""
-        if self._store.state.pending is not None:
-            self._store.save(pending=None)
+        state = self._store.state
+        rekey = state.rekey and not give_up
+        if state.pending is not None or state.rekey != rekey:
+            self._store.save(pending=None, rekey=rekey)
 
     def _refused(self, reason: str, *, final: bool, retry_after_s: int | None) -> Event:
         why = f"HQ refused this box: {reason}"
-        if final:
-            return self._ask_person(why)
+        return self._ask_person(why) if final else self._unsuccessful(why, retry_after_s)
+
+    def _unsuccessful(self, why: str, retry_after_s: int | None) -> Event:
+        """The transaction came to nothing. A box that has a pair goes on with it, and with its check-ins."""
+        if self._can_settle():
+            self._parts.report.problem(why)
+            return Event.SETTLE
         self._pause(self._backoff.next_s(retry_after_s), why)
         return Event.NEW_HELLO
+
+    def _can_settle(self) -> bool:
+        """Whether the box may leave this step for STEADY: HQ knows it, and asks again for what is due."""
+        asking = {Step.HELLO, Step.CHALLENGE, Step.ENROL, Step.CERTIFICATE}
+        return self.step in asking and self._store.state.device_id is not None and self._has_pair()
+
+    def _has_pair(self) -> bool:
+        return self._parts.disk.current_pair() is not None
 
     def _ask_person(self, why: str, retry_after_s: float | None = None) -> Event:
         if not self._parts.patient:
             raise ConfigError(why)
         self._parts.report.problem(why)
+        if self._can_settle():
+            return Event.SETTLE
         self._pause(max(self._backoff.longest_s(), retry_after_s or 0.0), why)
         return self._try_later()
 
@@ -344,7 +363,11 @@ class Agent:
         if reaction is Reaction.START_OVER:
             self._parts.report.problem(why)
             return self._reset()
-        if reaction is Reaction.ASK_PERSON:
+        if reaction is Reaction.CHECK_IN and self.step in {Step.HELLO, Step.ENROL} and self._store.state.device_id:
+            self._pause(self._backoff.next_s(problem.retry_after_s), why)
+            self._checkin_s = 0.0
+            return Event.SETTLE
+        if reaction in {Reaction.ASK_PERSON, Reaction.CHECK_IN}:
             return self._ask_person(why, problem.retry_after_s)
         if reaction is Reaction.RAISE_SEQ and problem.last_seq is not None:
             conversation.raise_seq(problem.last_seq)
@@ -368,7 +391,7 @@ class Agent:
         self._failed_at = now
 
     def _resume(self) -> Event:
-        return resume_event(self._store.state, has_pair=self._parts.disk.current_pair() is not None)
+        return resume_event(self._store.state, has_pair=self._has_pair())
 
     def _converse(self) -> Conversation:
         if self._conversation is None:
@@ -393,7 +416,7 @@ class Agent:
     def _look_served(self) -> str | None:
         """What HQ is told to be served; once it is what was issued, the pairs before it are no longer needed."""
         web = self._parts.web
-        if web is None:
+        if web is None or not self._has_pair():
             return None
         facts = self._facts()
         found = served.presented_leaf(web.host, web.port, facts.names[0])

@@ -17,6 +17,7 @@ class Reaction(Enum):
     RAISE_SEQ = "raise seq above HQ's last_seq and send again"
     NEW_HELLO = "drop the transaction and say hello again with another half of a key"
     INTRODUCE = "say hello with the key itself: HQ does not know it (any more)"
+    CHECK_IN = "check in, which tells HQ and box how they stand, before anything else"
     ASK_PERSON = "nothing the box does can change it: wait long, say so"
     START_OVER = "forget identity, name and pair, and enrol as a new box"
 
@@ -35,8 +36,8 @@ REACTIONS: dict[ProblemType, Reaction] = {
     ProblemType.BAD_CONTRIBUTION: Reaction.NEW_HELLO,
     ProblemType.BAD_TOKEN: Reaction.ASK_PERSON,
     ProblemType.BAD_ADDRESS: Reaction.AGAIN,
-    # A fork of the state (clone, restored backup). HQ decides who starts over; until then this box only asks again.
-    ProblemType.STALE_EPOCH: Reaction.ASK_PERSON,
+    # A lost answer to a renewal, a restored backup, or a clone: the check-in is where HQ tells them apart.
+    ProblemType.STALE_EPOCH: Reaction.CHECK_IN,
     ProblemType.START_OVER: Reaction.START_OVER,
     ProblemType.NOT_FOUND: Reaction.NEW_HELLO,
     ProblemType.OVER_QUOTA: Reaction.AGAIN,

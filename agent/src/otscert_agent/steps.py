@@ -34,6 +34,7 @@ class Event(Enum):
     RESUME_ENROL = "a pending enrolment was found"
     RESUME_CERTIFICATE = "an admitted order was found"
     RESUME_STEADY = "a finished box was found"
+    SETTLE = "nothing comes of this now: go on with what there is and hear what HQ says at the next check-in"
     RENEW = "HQ asks for a new certificate"
     RESET = "forget everything and begin as a new box"
 
@@ -52,16 +53,20 @@ MOVES: dict[tuple[Step, Event], Step] = {
     (Step.HELLO, Event.DONE): Step.CHALLENGE,
     (Step.HELLO, Event.AGAIN): Step.HELLO,
     (Step.HELLO, Event.NEW_HELLO): Step.ENTROPY,
+    (Step.HELLO, Event.SETTLE): Step.STEADY,
     (Step.HELLO, Event.RESET): Step.HOLD,
     (Step.CHALLENGE, Event.DONE): Step.ENROL,
     (Step.CHALLENGE, Event.NEW_HELLO): Step.ENTROPY,
+    (Step.CHALLENGE, Event.SETTLE): Step.STEADY,
     (Step.ENROL, Event.DONE): Step.CERTIFICATE,
     (Step.ENROL, Event.AGAIN): Step.ENROL,
     (Step.ENROL, Event.NEW_HELLO): Step.ENTROPY,
+    (Step.ENROL, Event.SETTLE): Step.STEADY,
     (Step.ENROL, Event.RESET): Step.HOLD,
     (Step.CERTIFICATE, Event.DONE): Step.INSTALL,
     (Step.CERTIFICATE, Event.AGAIN): Step.CERTIFICATE,
     (Step.CERTIFICATE, Event.NEW_HELLO): Step.ENTROPY,
+    (Step.CERTIFICATE, Event.SETTLE): Step.STEADY,
     (Step.CERTIFICATE, Event.RESET): Step.HOLD,
     (Step.INSTALL, Event.DONE): Step.VERIFY_SERVED,
     (Step.INSTALL, Event.AGAIN): Step.CERTIFICATE,
