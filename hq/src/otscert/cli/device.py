@@ -66,14 +66,13 @@ def list_devices(
             device.state.value if may_order(device).allowed else f"{device.state.value}, no orders",
             show.ago(device.last_seen_s, now_s=now_s),
             " ".join(device.addresses),
-            device.id,
         )
         for device in page
     ]
     if not rows:
         typer.echo("No box yet." if not after else "No box after that one.", err=True)
         return
-    show.print_table(("label", "model", "state", "seen", "addresses", "id"), rows)
+    show.print_table(("label", "model", "state", "seen", "addresses"), rows)
     if more:
         typer.echo(f"There are more: --after {page[-1].id}", err=True)
 
@@ -88,8 +87,8 @@ def show_device(device: DeviceArgument, config: ConfigOption = None, *, as_json:
     show.print_fields(view["names"][0], _fields(view, now_s=now_s))
     if view["orders"]:
         typer.echo("\nLast orders")
-        rows = [(order["created_at"], order["state"], order["reason"], order["id"]) for order in view["orders"]]
-        show.print_table(("created", "state", "reason", "id"), rows)
+        rows = [(order["id"], order["created_at"], order["state"], order["reason"]) for order in view["orders"]]
+        show.print_table(("id", "created", "state", "reason"), rows)
     if view["events"]:
         typer.echo("\nLast events")
         show.print_table(("at", "event", "details"), show.event_rows(view["events"]))

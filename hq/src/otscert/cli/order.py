@@ -71,8 +71,8 @@ def list_orders(
         typer.echo("No such order." if state or waiting or after else "No order yet.", err=True)
         return
     now_s = int(time.time())
-    rows = [(order.label, order.state.value, _next(order, now_s=now_s), order.reason, order.id) for order in page]
-    show.print_table(("label", "state", "next attempt", "reason", "id"), rows)
+    rows = [(order.id, order.label, order.state.value, _next(order, now_s=now_s), order.reason) for order in page]
+    show.print_table(("id", "label", "state", "next try", "reason"), rows)
     if more:
         typer.echo(f"There are more: --after {page[-1].id}", err=True)
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -26,14 +25,14 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings; a pipe gets whole cells, two spaces apart."""
+    """Print rows under their headings; the first cell stays whole on a terminal, and a pipe gets all of them whole."""
     cells = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _print_plain([[column.upper() for column in columns], *cells])
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in cells:
         table.add_row(*map(Text, row))
     Console().print(table)

@@ -107,8 +107,10 @@ async def _parent(origin: str, resolver: dns.asyncresolver.Resolver) -> tuple[st
             answer = await resolver.resolve(name, dns.rdatatype.NS, raise_on_no_answer=False)
         except dns.resolver.NXDOMAIN:
             continue
+        except dns.exception.Timeout as error:
+            raise CannotAsk(f"no resolver answers when asked who serves {_plain(name)}") from error
         except (dns.exception.DNSException, OSError) as error:
-            raise CannotAsk(f"the resolver does not say who serves {name}: {error}") from error
+            raise CannotAsk(f"the resolver does not say who serves {_plain(name)}: {error}") from error
         if answer.rrset:
             return name.to_text(omit_final_dot=True) or ".", [str(rdata.target) for rdata in answer.rrset]
     raise CannotAsk("the resolver does not know the root zone")

@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from otscert.domain.device import Device, DeviceState
+from otscert.domain.order import Order, OrderState
+from otscert.domain.ratchet import Ratchet
+from otscert.store.certificates import Certificate
+from otscert.store.sqlite import SqliteStore
+from otscert.store.transaction import Transaction
+
+Installation = Any  # the class lives in conftest.py, which cannot be imported
+DAY_S = 86_400
+NOW_S = int(time.time())
+
+
+def device(number: int, **changes: Any) -> Device:
+    made = Device(
+        id=f"id-{number}",
+        thumbprint=f"thumbprint-{number}",
+        model="box",
+        serial=f"SN-{number}",
+        firmware="1.2",
+        label=f"label-{number}",
+        state=DeviceState.ACTIVE,
+        policy="token",
+        contribution="open",
+        source="hwrng",
+        admitted_at_s=NOW_S - 30 * DAY_S,
+        last_seen_s=NOW_S - 600,
+        addresses=("192.168.1.20",),
+        served_sha256=None,
+        unserved=0,
+        cmd_seq=0,
+        ratchet=Ratchet(
+            token_hash=bytes([number]) * 32, previous_hash=b"", last_txid="", fingerprint="", last_resync_s=None
+        ),
+    )
+    return replace(made, **changes)
+
+
+def order(number: int, *, of: Device, state: OrderState, reason: str) -> Order:
+    return Order(
+        id=f"order-{number}",
+        device_id=of.id,
+        txid=f"txid-{number}",
+        label=of.label,
+        names=(f"{of.label}.boxes.example.com", f"*.{of.label}.boxes.example.com"),
+        csr_der=b"csr",
+        state=state,
+        issuer="ca",
+        profile=None,
+        attempt=3,
+        url=None,
+        reason=reason,
+        created_at_s=NOW_S - 30 * DAY_S + number,
+        next_at_s=NOW_S + 1830,
+        certificate_sha256=None,
+    )
+
+
+def certificate(of: Order, *, days_left: int) -> Certificate:
+    return Certificate(
+        sha256="ab" * 32,
+        device_id=of.device_id,
+        order_id=of.id,
+        issuer="ca",
+        serial="0102",
+        spki_sha256=b"spki",
+        not_before_s=NOW_S - (90 - days_left) * DAY_S,
+        not_after_s=NOW_S + days_left * DAY_S + 60,
+        chain_pem="",
+        issued_at_s=NOW_S - 30 * DAY_S,
+        served_at_s=None,
+    )
+
+
+def fill(installed: Installation, *rows: Device | Order | Certificate) -> None:
+    """Put rows into the installation's database."""
+
+    def add(transaction: Transaction) -> None:
+        for row in rows:
+            if isinstance(row, Device):
+                transaction.devices.add(row)
+                transaction.events.append("device.admitted", now_s=NOW_S, device_id=row.id, data={"policy": row.policy})
+            elif isinstance(row, Order):
+                transaction.orders.add(row)
+                transaction.events.append(
+                    "order.waits", now_s=NOW_S, device_id=row.device_id, order_id=row.id, data={"wait_s": 1830}
+                )
+            else:
+                transaction.certificates.add(row)
+
+    async def write() -> None:
+        store = SqliteStore.open(installed.database)
+        await store.write(add)
+        await store.close()
+
+    asyncio.run(write())
+
+
+def stored(installed: Installation, device_id: str) -> tuple[Device, list[str]]:
+    async def read() -> tuple[Device | None, list[str]]:
+        store = SqliteStore.open(installed.database)
+        try:
+            return await store.read(
+                lambda transaction: (
+                    transaction.devices.get(device_id),
+                    [event.kind for event in transaction.events.of_device(device_id, limit=10)],
+                )
+            )
+        finally:
+            await store.close()
+
+    found, events = asyncio.run(read())
+    assert found is not None
+    return found, events
+
+
+def as_json(installed: Installation, *arguments: str) -> Any:
+    done = installed.run(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_before_the_first_start_there_is_no_database_and_none_is_made(installed: Installation) -> None:
+    for arguments in (["device", "list"], ["device", "show", "a"], ["device", "rearm", "a"], ["order", "list"]):
+        done = installed.run(*arguments)
+        assert done.returncode == 1
+        assert done.stderr == "otscert: there is no database at hq-data/hq.db yet: otscert serve makes it\n"
+    assert not installed.database.exists()
+
+
+def test_no_box_yet_is_no_error(installed: Installation) -> None:
+    fill(installed)
+    done = installed.run("device", "list")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "No box yet.\n")
+    assert as_json(installed, "device", "list") == {"devices": [], "after": None}
+
+
+def test_pages_of_a_list_hold_every_box_once(installed: Installation) -> None:
+    fill(installed, *(device(number) for number in range(5)))
+    seen, after = [], ""
+    for _ in range(3):
+        page = as_json(installed, "device", "list", "--limit", "2", "--after", after)
+        seen += [each["id"] for each in page["devices"]]
+        after = page["after"] or "end"
+    assert (seen, after) == ([f"id-{number}" for number in range(5)], "end")
+    assert "There are more: --after id-1\n" in installed.run("device", "list", "--limit", "2").stderr
+
+
+def test_the_list_shows_a_line_a_box_in_whole_columns(installed: Installation) -> None:
+    fill(
+        installed,
+        device(1),
+        device(2, unserved=2, addresses=("192.168.1.2", "fd00:1234:5678:9abc:def0:1234:5678:9abc")),
+    )
+    lines = installed.run("device", "list").stdout.splitlines()
+    assert lines[0].split() == ["LABEL", "MODEL", "STATE", "SEEN", "ADDRESSES"]
+    assert lines[1].split("  ")[0] == "label-1"
+    assert "active, no orders" in lines[2]
+    assert lines[2].endswith("192.168.1.2 fd00:1234:5678:9abc:def0:1234:5678:9abc")
+
+
+@pytest.mark.parametrize("word", ["id-1", "label-1", "SN-1", "label-1.boxes.example.com", "LABEL-1.boxes.example.com."])
+def test_a_box_is_found_by_id_label_serial_and_full_name(installed: Installation, word: str) -> None:
+    fill(installed, device(1), device(2))
+    assert as_json(installed, "device", "show", word)["id"] == "id-1"
+
+
+def test_an_id_may_begin_with_a_hyphen(installed: Installation) -> None:
+    fill(installed, device(1, id="-Xy_1"))
+    assert as_json(installed, "device", "show", "-Xy_1")["label"] == "label-1"
+
+
+def test_an_unknown_box_is_named(installed: Installation) -> None:
+    fill(installed)
+    done = installed.run("device", "show", "nobody\x1b[2J")
+    assert done.returncode == 1
+    assert "no box has the id, label, name or serial number 'nobody?[2J'" in done.stderr
+
+
+def test_show_tells_who_admitted_it_what_it_serves_and_when_it_renews(installed: Installation) -> None:
+    box = device(1)
+    done = order(1, of=box, state=OrderState.ISSUED, reason="issued")
+    newest = certificate(done, days_left=40)
+    fill(installed, replace(box, served_sha256=newest.sha256), done, newest)
+    view = as_json(installed, "device", "show", "label-1")
+    assert view["names"] == ["label-1.boxes.example.com", "*.label-1.boxes.example.com"]
+    assert (view["policy"], view["contribution"], view["source"]) == ("token", "open", "hwrng")
+    assert view["serves_newest"] is True
+    assert view["certificate"]["days_left"] == 40
+    assert view["certificate"]["renewal"]["due"] is False
+    assert [each["id"] for each in view["orders"]] == ["order-1"]
+    assert [each["kind"] for each in view["events"]] == ["order.waits", "device.admitted"]
+    text = installed.run("device", "show", "label-1").stdout
+    assert "certificate  40 days left, until " in text
+    assert "serves it    yes, the newest certificate" in text
+    assert "enough of its life is left" in text
+
+
+def test_show_tells_a_box_that_serves_another_certificate_and_why_it_is_due(installed: Installation) -> None:
+    box = device(1, served_sha256="cd" * 32)
+    done = order(1, of=box, state=OrderState.ISSUED, reason="issued")
+    fill(installed, box, done, certificate(done, days_left=20))
+    assert as_json(installed, "device", "show", "label-1")["serves_newest"] is False
+    text = installed.run("device", "show", "label-1").stdout
+    assert "serves it    another one than the newest: SHA-256 cdcd" in text
+    assert "less than a third of its life is left" in text
+
+
+def test_what_a_box_calls_itself_cannot_move_the_cursor(installed: Installation) -> None:
+    fill(installed, device(1, serial="SN\x1b[2J[red]1", firmware="\r\n1"))
+    for arguments in (["device", "show", "id-1"], ["device", "list"]):
+        shown = installed.run(*arguments).stdout
+        assert "\x1b" not in shown
+        assert "\r" not in shown
+    assert "SN?[2J[red]1" in installed.run("device", "show", "id-1").stdout
+
+
+@pytest.mark.parametrize("changes", [{"unserved": 2}, {"state": DeviceState.FROZEN}])
+def test_rearm_lets_a_box_order_again_and_leaves_an_event(installed: Installation, changes: dict[str, Any]) -> None:
+    fill(installed, device(1, **changes))
+    assert as_json(installed, "device", "show", "id-1")["may_order"] is False
+    done = installed.run("device", "rearm", "label-1")
+    assert (done.returncode, done.stdout) == (0, "label-1 may order again.\n")
+    rearmed, events = stored(installed, "id-1")
+    assert (rearmed.state, rearmed.unserved) == (DeviceState.ACTIVE, 0)
+    assert events[0] == "device.rearmed"
+    assert as_json(installed, "device", "show", "id-1")["may_order"] is True
+
+
+def test_rearm_of_a_box_in_good_standing_says_so(installed: Installation) -> None:
+    fill(installed, device(1))
+    assert installed.run("device", "rearm", "id-1").stdout == "label-1 was in good standing already.\n"
+
+
+def test_orders_are_listed_by_state_and_by_whether_they_have_ended(installed: Installation) -> None:
+    box = device(1)
+    fill(
+        installed,
+        box,
+        order(1, of=box, state=OrderState.ISSUED, reason="issued"),
+        order(2, of=box, state=OrderState.PUBLISHED, reason="the CA did not see the TXT"),
+        order(3, of=box, state=OrderState.FAILED, reason="rejected"),
+    )
+
+    def ids(*options: str) -> list[str]:
+        return [each["id"] for each in as_json(installed, "order", "list", *options)["orders"]]
+
+    assert ids() == ["order-1", "order-2", "order-3"]
+    assert ids("--waiting") == ["order-2"]
+    assert ids("--state", "failed") == ["order-3"]
+    assert ids("--limit", "1", "--after", "order-1") == ["order-2"]
+    assert installed.run("order", "list", "--state", "waiting").stderr == "No such order.\n"
+    assert installed.run("order", "list", "--state", "lost").returncode == 2
+
+
+def test_an_order_is_shown_with_its_reason_next_attempt_and_events(installed: Installation) -> None:
+    box = device(1)
+    other = order(1, of=box, state=OrderState.ISSUED, reason="issued")
+    fill(installed, box, other, order(2, of=box, state=OrderState.PUBLISHED, reason="the CA did not see the TXT"))
+    view = as_json(installed, "order", "show", "order-2")
+    assert (view["state"], view["reason"], view["attempt"]) == ("published", "the CA did not see the TXT", 3)
+    assert view["next_at"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW_S + 1830))
+    assert [each["order"] for each in view["events"]] == ["order-2"]
+    assert as_json(installed, "order", "show", "order-1")["next_at"] is None
+    text = installed.run("order", "show", "order-2").stdout
+    assert "state         published: the CA did not see the TXT" in text
+    assert "order.waits" in text
+    listed = installed.run("order", "list", "--waiting").stdout.splitlines()
+    assert listed[1].split("  ")[:3] == ["order-2", "label-1", "published"]
+    assert "in 30 min" in listed[1] or "in 29 min" in listed[1]
+
+
+def test_an_unknown_order_is_named(installed: Installation) -> None:
+    fill(installed)
+    done = installed.run("order", "show", "nothing")
+    assert done.returncode == 1
+    assert done.stderr == "otscert: no order has the id 'nothing': otscert order list shows all of them\n"
+
+
+def test_the_commands_work_while_hq_runs(installed: Installation) -> None:
+    fill(installed, device(1, unserved=2))
+    with installed.started("serve", "--json") as hq:
+        hq.stdout.readline()
+        assert [each["id"] for each in as_json(installed, "device", "list")["devices"]] == ["id-1"]
+        assert installed.run("device", "rearm", "id-1").returncode == 0
+        assert hq.poll() is None
+    assert stored(installed, "id-1")[0].unserved == 0
