@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shutil
 import socket
@@ -9,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
+from otscert.cli import main
 from tests.harness.ports import free_port
 
 ZONE = "boxes.example.com"
@@ -58,6 +61,19 @@ class Installation:
             timeout=60,
             check=False,
         )
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run in this process: for tests of what a command prints, at a twentieth of the time."""
+        out, err, argv, status = io.StringIO(), io.StringIO(), sys.argv, 0
+        sys.argv = ["otscert", *arguments]
+        try:
+            with contextlib.chdir(self.folder), redirect_stdout(out), redirect_stderr(err):
+                main()
+        except SystemExit as ended:
+            status = ended.code if isinstance(ended.code, int) else 0
+        finally:
+            sys.argv = argv
+        return subprocess.CompletedProcess(list(arguments), status, out.getvalue(), err.getvalue())
 
     @contextmanager
     def started(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:

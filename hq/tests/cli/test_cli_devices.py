@@ -124,14 +124,14 @@ def stored(installed: Installation, device_id: str) -> tuple[Device, list[str]]:
 
 
 def as_json(installed: Installation, *arguments: str) -> Any:
-    done = installed.run(*arguments, "--json")
+    done = installed.call(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_before_the_first_start_there_is_no_database_and_none_is_made(installed: Installation) -> None:
     for arguments in (["device", "list"], ["device", "show", "a"], ["device", "rearm", "a"], ["order", "list"]):
-        done = installed.run(*arguments)
+        done = installed.call(*arguments)
         assert done.returncode == 1
         assert done.stderr == "otscert: there is no database at hq-data/hq.db yet: otscert serve makes it\n"
     assert not installed.database.exists()
@@ -139,7 +139,7 @@ def test_before_the_first_start_there_is_no_database_and_none_is_made(installed:
 
 def test_no_box_yet_is_no_error(installed: Installation) -> None:
     fill(installed)
-    done = installed.run("device", "list")
+    done = installed.call("device", "list")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "No box yet.\n")
     assert as_json(installed, "device", "list") == {"devices": [], "after": None}
 
@@ -152,7 +152,7 @@ def test_pages_of_a_list_hold_every_box_once(installed: Installation) -> None:
         seen += [each["id"] for each in page["devices"]]
         after = page["after"] or "end"
     assert (seen, after) == ([f"id-{number}" for number in range(5)], "end")
-    assert "There are more: --after id-1\n" in installed.run("device", "list", "--limit", "2").stderr
+    assert "There are more: --after id-1\n" in installed.call("device", "list", "--limit", "2").stderr
 
 
 def test_the_list_shows_a_line_a_box_in_whole_columns(installed: Installation) -> None:
@@ -161,7 +161,7 @@ def test_the_list_shows_a_line_a_box_in_whole_columns(installed: Installation) -
         device(1),
         device(2, unserved=2, addresses=("192.168.1.2", "fd00:1234:5678:9abc:def0:1234:5678:9abc")),
     )
-    lines = installed.run("device", "list").stdout.splitlines()
+    lines = installed.call("device", "list").stdout.splitlines()
     assert lines[0].split() == ["LABEL", "MODEL", "STATE", "SEEN", "ADDRESSES"]
     assert lines[1].split("  ")[0] == "label-1"
     assert "active, no orders" in lines[2]
@@ -181,7 +181,7 @@ def test_an_id_may_begin_with_a_hyphen(installed: Installation) -> None:
 
 def test_an_unknown_box_is_named(installed: Installation) -> None:
     fill(installed)
-    done = installed.run("device", "show", "nobody\x1b[2J")
+    done = installed.call("device", "show", "nobody\x1b[2J")
     assert done.returncode == 1
     assert "no box has the id, label, name or serial number 'nobody?[2J'" in done.stderr
 
@@ -199,7 +199,7 @@ def test_show_tells_who_admitted_it_what_it_serves_and_when_it_renews(installed:
     assert view["certificate"]["renewal"]["due"] is False
     assert [each["id"] for each in view["orders"]] == ["order-1"]
     assert [each["kind"] for each in view["events"]] == ["order.waits", "device.admitted"]
-    text = installed.run("device", "show", "label-1").stdout
+    text = installed.call("device", "show", "label-1").stdout
     assert "certificate  40 days left, until " in text
     assert "serves it    yes, the newest certificate" in text
     assert "enough of its life is left" in text
@@ -210,7 +210,7 @@ def test_show_tells_a_box_that_serves_another_certificate_and_why_it_is_due(inst
     done = order(1, of=box, state=OrderState.ISSUED, reason="issued")
     fill(installed, box, done, certificate(done, days_left=20))
     assert as_json(installed, "device", "show", "label-1")["serves_newest"] is False
-    text = installed.run("device", "show", "label-1").stdout
+    text = installed.call("device", "show", "label-1").stdout
     assert "serves it    another one than the newest: SHA-256 cdcd" in text
     assert "less than a third of its life is left" in text
 
@@ -218,17 +218,17 @@ def test_show_tells_a_box_that_serves_another_certificate_and_why_it_is_due(inst
 def test_what_a_box_calls_itself_cannot_move_the_cursor(installed: Installation) -> None:
     fill(installed, device(1, serial="SN\x1b[2J[red]1", firmware="\r\n1"))
     for arguments in (["device", "show", "id-1"], ["device", "list"]):
-        shown = installed.run(*arguments).stdout
+        shown = installed.call(*arguments).stdout
         assert "\x1b" not in shown
         assert "\r" not in shown
-    assert "SN?[2J[red]1" in installed.run("device", "show", "id-1").stdout
+    assert "SN?[2J[red]1" in installed.call("device", "show", "id-1").stdout
 
 
 @pytest.mark.parametrize("changes", [{"unserved": 2}, {"state": DeviceState.FROZEN}])
 def test_rearm_lets_a_box_order_again_and_leaves_an_event(installed: Installation, changes: dict[str, Any]) -> None:
     fill(installed, device(1, **changes))
     assert as_json(installed, "device", "show", "id-1")["may_order"] is False
-    done = installed.run("device", "rearm", "label-1")
+    done = installed.call("device", "rearm", "label-1")
     assert (done.returncode, done.stdout) == (0, "label-1 may order again.\n")
     rearmed, events = stored(installed, "id-1")
     assert (rearmed.state, rearmed.unserved) == (DeviceState.ACTIVE, 0)
@@ -238,7 +238,7 @@ def test_rearm_lets_a_box_order_again_and_leaves_an_event(installed: Installatio
 
 def test_rearm_of_a_box_in_good_standing_says_so(installed: Installation) -> None:
     fill(installed, device(1))
-    assert installed.run("device", "rearm", "id-1").stdout == "label-1 was in good standing already.\n"
+    assert installed.call("device", "rearm", "id-1").stdout == "label-1 was in good standing already.\n"
 
 
 def test_orders_are_listed_by_state_and_by_whether_they_have_ended(installed: Installation) -> None:
@@ -258,8 +258,8 @@ def test_orders_are_listed_by_state_and_by_whether_they_have_ended(installed: In
     assert ids("--waiting") == ["order-2"]
     assert ids("--state", "failed") == ["order-3"]
     assert ids("--limit", "1", "--after", "order-1") == ["order-2"]
-    assert installed.run("order", "list", "--state", "waiting").stderr == "No such order.\n"
-    assert installed.run("order", "list", "--state", "lost").returncode == 2
+    assert installed.call("order", "list", "--state", "waiting").stderr == "No such order.\n"
+    assert installed.call("order", "list", "--state", "lost").returncode == 2
 
 
 def test_an_order_is_shown_with_its_reason_next_attempt_and_events(installed: Installation) -> None:
@@ -271,17 +271,17 @@ def test_an_order_is_shown_with_its_reason_next_attempt_and_events(installed: In
     assert view["next_at"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(NOW_S + 1830))
     assert [each["order"] for each in view["events"]] == ["order-2"]
     assert as_json(installed, "order", "show", "order-1")["next_at"] is None
-    text = installed.run("order", "show", "order-2").stdout
+    text = installed.call("order", "show", "order-2").stdout
     assert "state         published: the CA did not see the TXT" in text
     assert "order.waits" in text
-    listed = installed.run("order", "list", "--waiting").stdout.splitlines()
+    listed = installed.call("order", "list", "--waiting").stdout.splitlines()
     assert listed[1].split("  ")[:3] == ["order-2", "label-1", "published"]
     assert "in 30 min" in listed[1] or "in 29 min" in listed[1]
 
 
 def test_an_unknown_order_is_named(installed: Installation) -> None:
     fill(installed)
-    done = installed.run("order", "show", "nothing")
+    done = installed.call("order", "show", "nothing")
     assert done.returncode == 1
     assert done.stderr == "otscert: no order has the id 'nothing': otscert order list shows all of them\n"
 
