@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from otscert_agent.state import HqMemory
 from otscert_agent.trust import Pins, check_answer_chain
 from otscert_agent.wire import b64, jws, kdf, messages, point
+from otscert_agent.wire.errors import WireError
 from otscert_agent.wire.keys import PublicKey, Signer
 from otscert_agent.wire.problems import ProblemType
 from tests.harness.hq import RunningHq
@@ -135,13 +136,7 @@ class Box:
         signed.verify(PublicKey.from_raw("ES256", raw))
         asked = jws.parse(request)
         assert signed.header["req"] == b64.encode(asked.digest())
-        jwk = asked.header.get("jwk")
-        try:
-            sender = PublicKey.from_jwk(jwk).thumbprint() if jwk else asked.header.get("kid", "")
-        except ValueError:
-            sender = ""  # a key that is none has no thumbprint
-        if "kid" not in asked.header or jwk is None:
-            assert signed.header["aud"] == sender
+        assert signed.header["aud"] in _senders(asked.header)
         return signed.header["typ"], json.loads(signed.payload)
 
     # ---- the steps
@@ -272,6 +267,17 @@ class Box:
         if hello.typ != messages.Challenge.TYP:
             return hello
         return await self.enroll(**({"binding": DROP, "epoch_token": self.epoch_token} | changes))
+
+
+def _senders(header: dict[str, Any]) -> set[str]:
+    """Who may be meant: the one key that is named; nobody where none is, or what is named is no key."""
+    try:
+        introduced = PublicKey.from_jwk(header["jwk"]).thumbprint() if "jwk" in header else None
+    except WireError:
+        introduced = ""
+    named = header.get("kid")
+    senders = {each for each in (introduced, named) if isinstance(each, str)}
+    return senders if len(senders) == 1 and not ("jwk" in header and "kid" in header) else senders | {""}
 
 
 def _payload(payload: Any) -> bytes:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SMALL_STEP_MS = 3_600_000
+"""A clock that was set back by less leaves buckets as they are: nobody gets a full one from a correction of seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quota:
@@ -40,9 +43,10 @@ def spend(quota: Quota, *, tat_ms: int | None, now_ms: int, cost: int = 1) -> Qu
     if quota.count <= 0:
         return QuotaDecision(allowed=False, tat_ms=now_ms, remaining=0, retry_after_s=quota.period_s)
     burst_ms = quota.interval_ms * quota.count
-    # No honest TAT lies further ahead than a full bucket: beyond that the clock was wrong when it was stored, and a
-    # quota must not stay shut until the wrong date comes.
-    start_ms = min(max(tat_ms or 0, now_ms), now_ms + burst_ms)
+    # No honest TAT lies further ahead than a full bucket: beyond that the clock was wrong when it was stored, and the
+    # bucket must not stay shut until the wrong date comes.
+    stepped = tat_ms is not None and tat_ms > now_ms + burst_ms + SMALL_STEP_MS
+    start_ms = now_ms if tat_ms is None or stepped else max(tat_ms, now_ms)
     after_ms = start_ms + cost * quota.interval_ms
     if after_ms - now_ms > burst_ms:
         wait_ms = after_ms - now_ms - burst_ms

@@ -84,9 +84,9 @@ class Conversation:
         thumbprint = kid if isinstance(kid, str) else ""
         try:
             _check_text(envelope.header, what="the protected header")
-            key = _introduced_key(envelope.header, allowed=new_key)
-            if key is not None:
-                thumbprint = key.thumbprint()
+            key = _introduced_key(envelope.header)
+            thumbprint = key.thumbprint() if key is not None else thumbprint
+            _check_introduction(envelope.header, allowed=new_key)
             known = await self._store.read(lambda transaction: transaction.keys.get(thumbprint))
             key = key or _remembered_key(known)
             _verify(envelope, key)
@@ -238,16 +238,19 @@ def _status(message: Any) -> int:
     return 403 if isinstance(message, messages.Refused) else 200
 
 
-def _introduced_key(header: dict[str, Any], *, allowed: bool) -> PublicKey | None:
+def _introduced_key(header: dict[str, Any]) -> PublicKey | None:
     if ("jwk" in header) == ("kid" in header):
         raise WireError("the protected header must have either jwk or kid")
     if "jwk" not in header:
         if not isinstance(header["kid"], str):
             raise WireError("kid is not a string")
         return None
-    if not allowed:
-        raise WireError("this message must name its key by kid")
     return PublicKey.from_jwk(header["jwk"])
+
+
+def _check_introduction(header: dict[str, Any], *, allowed: bool) -> None:
+    if "jwk" in header and not allowed:
+        raise WireError("this message must name its key by kid")
 
 
 def _remembered_key(known: DeviceKey | None) -> PublicKey:

@@ -294,7 +294,7 @@ class Enrolment:
     ) -> None:
         buckets = [
             (f"admit:model:{model.name}", model.admissions_per_model),
-            (f"admit:address:{request.address}", model.admissions_per_address),
+            (f"admit:address:{model.name}:{request.address}", model.admissions_per_address),
         ]
         if admission.policy is Policy.TOKEN:
             buckets.append((f"admit:token:{self._token_bucket(request, model.name)}", model.admissions_per_model))

@@ -56,7 +56,7 @@ class DeviceApi:
     """How long a message may take to arrive."""
 
     def app(self) -> Starlette:
-        return Starlette(
+        app = Starlette(
             routes=[
                 self._route(PATH_HELLO, self._message(PATH_HELLO, Hello, self.hello, new_key=True)),
                 self._route(PATH_ENROLL, self._message(PATH_ENROLL, Enroll, self.enroll, new_key=True)),
@@ -65,6 +65,9 @@ class DeviceApi:
             ],
             exception_handlers={404: _no_such_page, 405: _no_such_page},
         )
+        # A redirect would be built from the Host header, and no box follows one.
+        app.router.redirect_slashes = False
+        return app
 
     def _route(self, path: str, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]]) -> Route:
         async def endpoint(request: HttpRequest) -> Response:
