@@ -469,18 +469,20 @@ def test_hq_that_has_forgotten_a_box_is_told_its_key_again_and_the_pair_stays(hq
     assert hq.book.violations == []
 
 
+class FullDisk(FileOps):
+    """No space for the state `full` times."""
+
+    full = 0
+
+    def write(self, path: Path, data: bytes) -> None:
+        if self.full and path.name == "state.json.tmp":
+            self.full -= 1
+            raise OSError(28, "No space left on device")
+        super().write(path, data)
+
+
 def test_a_disk_that_cannot_be_written_stops_nothing_for_good(hq: FakeHq, box: MakeBox) -> None:
     filled: set[Step] = set()
-
-    class FullDisk(FileOps):
-        full = 0
-
-        def write(self, path: Path, data: bytes) -> None:
-            if self.full:
-                self.full -= 1
-                raise OSError(28, "No space left on device")
-            super().write(path, data)
-
     ops = FullDisk()
     one = box(ops=ops)
     while one.agent.step is not Step.STEADY:
@@ -490,3 +492,20 @@ def test_a_disk_that_cannot_be_written_stops_nothing_for_good(hq: FakeHq, box: M
     assert "No space left" in one.lines("problem")[0]["why"]
     assert hq.book.violations == []
     assert len({device.name for device in hq.book.devices.values()}) == 1
+
+
+def test_a_disk_that_fails_while_trouble_is_put_right_ends_nothing(hq: FakeHq, box: MakeBox) -> None:
+    ops = FullDisk()
+    refuse = problem(ProblemType.UNKNOWN_TXID, "enroll", hq)
+
+    def and_fill_the_disk(call: Call) -> bytes | None:
+        answer = refuse(call)
+        ops.full = int(answer is not None)
+        return answer
+
+    hq.refusals = [and_fill_the_disk, refuse]
+    one = box(ops=ops)
+    one.agent.run(until=Step.STEADY)
+    assert "No space left" in json.dumps(one.lines("problem"))
+    assert len(calls(hq, "hello")) == 2
+    assert hq.book.violations == []

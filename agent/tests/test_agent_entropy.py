@@ -65,6 +65,7 @@ def test_a_d0_is_never_sent_twice_although_the_sources_never_change(hq: FakeHq, 
     two.agent.run(until=Step.STEADY)
     sent = [call.payload["d0"] for call in hq.book.calls if call.path.endswith("hello")]
     assert len(sent) == len(set(sent)) == 3
+    assert two.store.state.attempt == 4  # three hellos and a check-in: the count outlives the power cut
     assert hq.book.violations == []
 
 

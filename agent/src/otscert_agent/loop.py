@@ -8,12 +8,10 @@ with its own transport, folder, kernel and clock.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable, Protocol
+from typing import TYPE_CHECKING
 
 from otscert_agent import entropy, served
 from otscert_agent.backoff import Backoff
-from otscert_agent.disk import Disk
 from otscert_agent.errors import (
     AgentError,
     ConfigError,
@@ -24,9 +22,9 @@ from otscert_agent.errors import (
     ZeroKeyError,
 )
 from otscert_agent.facts import CertificateFacts, installed_facts
+from otscert_agent.parts import Handed, Parts
 from otscert_agent.reactions import Reaction, reaction_to
-from otscert_agent.report import Report
-from otscert_agent.state import BoxState, Store
+from otscert_agent.state import BoxState
 from otscert_agent.steps import Event, Step, next_step, resume_event
 from otscert_agent.wire import messages
 from otscert_agent.wire.errors import WireError
@@ -34,51 +32,14 @@ from otscert_agent.wire.errors import WireError
 if TYPE_CHECKING:  # cryptography is loaded when HQ is called, not while the box only serves
     from otscert_agent.conversation import Conversation, Introduced
 
+__all__ = ["Agent", "Handed", "Parts"]
+
 HOLD_FILE = "hold"  # a file of this name in the state folder keeps an image from enrolling
 HOLD_LOOK_S = 5.0
 ENTROPY_LOOK_S = 5.0
 FIRST_CHECKIN_S = 30.0  # after a start: spread over this span, when a street gets its power back at once
 ORDER_FIRST_S = 0.05  # pause when HQ says "again at once" without having held the call
 LEAST_CHECKIN_S = 1.0
-
-
-class Waiter(Protocol):
-    """Time. To stop the agent, `wait` raises something that is not an `AgentError`."""
-
-    def wait(self, seconds: float) -> None: ...
-
-    def now(self) -> float:
-        """Monotonic seconds."""
-
-
-class Idle(Protocol):
-    """Told before a long wait in STEADY, so that the process may become small (`handover`)."""
-
-    def before_wait(self, handed: Handed) -> None: ...
-
-
-@dataclass(frozen=True)
-class Handed:
-    """What one image of the process leaves for the next one: when to check in (monotonic s), and this boot's canary."""
-
-    due: float
-    canary: str
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the loop works with."""
-
-    disk: Disk
-    store: Store
-    kernel: entropy.Kernel
-    waiter: Waiter
-    report: Report
-    converse: Callable[[str], Conversation]  # made when HQ is first called; the argument is the canary
-    web: served.WebServer | None = None
-    start_page: Callable[[], None] = lambda: None  # begins to serve once there is a pair
-    idle: Idle | None = None
-    patient: bool = True  # False: raise what only a person can change, instead of waiting
 
 
 class Agent:
