@@ -109,8 +109,12 @@ class LinuxKernel:
         return b"%d %d %s" % (time.time_ns(), time.monotonic_ns(), boot_id.strip())
 
     def stir(self, data: bytes) -> None:
-        with contextlib.suppress(OSError), Path("/dev/urandom").open("wb", buffering=0) as device:
-            device.write(data)
+        with contextlib.suppress(OSError):  # mixing in user space does not depend on it
+            descriptor = os.open("/dev/urandom", os.O_WRONLY | os.O_CLOEXEC)  # never creates a file of that name
+            try:
+                os.write(descriptor, data)
+            finally:
+                os.close(descriptor)
 
 
 @dataclass(frozen=True)
