@@ -13,7 +13,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 VECTORS = DOCS / "protocol-vectors.json"
 PROTOCOL = DOCS / "protocol.md"
 # <!-- example: NAME of a message, MEMBER of it --> and the JSON block that follows.
-_EXAMPLE = re.compile(r"(<!-- example: (?P<name>[^|]+?) \| (?P<member>\w+) -->\n)```json\n.*?\n```", re.DOTALL)
+_EXAMPLE = re.compile(r"(<!-- example: (?P<name>[^|]+?) \| (?P<member>\w+) -->\n)```json\n(?:(?!```).*\n)*```")
 _LONGEST_SHOWN = 90
 
 ABOUT = [
