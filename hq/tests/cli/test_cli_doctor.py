@@ -107,6 +107,24 @@ def test_a_name_server_that_does_not_serve_the_zone_is_named(installed: Installa
     assert "it answers REFUSED" in found["dns.server:ns1.boxes.example.com"]["what"]
 
 
+def test_a_second_name_server_elsewhere_is_looked_up_and_asked(installed: Installation, world: DnsWorld) -> None:
+    installed.edit('"ns1.boxes.example.com"]\n\n', '"ns1.boxes.example.com", "ns2.example.net"]\n\n')
+    world.delegated.append("ns2.example.net")
+    _, found = examine(installed, world)
+    assert found["dns.delegation"]["outcome"] == "ok"
+    assert found["dns.server:ns2.example.net"]["outcome"] == "failed"
+    assert found["dns.server:ns2.example.net"]["what"] == "the name server ns2.example.net has no address"
+    world.records["ns2.example.net", "A"] = ["127.0.0.1"]
+    assert examine(installed, world)[1]["dns.server:ns2.example.net"]["outcome"] == "ok"
+
+
+def test_a_configuration_that_cannot_be_used_is_a_finding_in_json(installed: Installation, world: DnsWorld) -> None:
+    installed.edit("public_url", "publik_url")
+    status, found = examine(installed, world)
+    assert (status, list(found)) == (1, ["config"])
+    assert "Did you mean public_url?" in found["config"]["what"]
+
+
 def test_without_a_network_the_delegation_is_unknown_and_the_whole_ends_in_time(
     installed: Installation, world: DnsWorld
 ) -> None:

@@ -9,8 +9,8 @@ import typer
 
 from otscert.cli.findings import print_findings, summary
 from otscert.cli.options import ConfigOption, JsonOption, load_config
-from otscert.config import split_host_port
-from otscert.ops.doctor_finding import any_failed
+from otscert.config import ConfigError, split_host_port
+from otscert.ops.doctor_finding import any_failed, failed
 
 ResolverOption = Annotated[
     str,
@@ -29,7 +29,15 @@ def doctor(config: ConfigOption = None, resolver: ResolverOption = "", *, as_jso
     """
     from otscert.ops.doctor import examine  # noqa: PLC0415 - aiohttp and dnspython: 0.3 s for other commands
 
-    loaded = load_config(config)
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_findings(
+            [failed("config", str(error), why="HQ does not start", mend="correct it")], as_json=True, good=False
+        )
+        raise typer.Exit(1) from error
     asked = split_host_port(resolver, name="--resolver", default_port=53) if resolver else None
     findings = asyncio.run(examine(loaded, resolver=asked, on_slow=_still_waiting))
     good = not any_failed(findings)

@@ -69,7 +69,8 @@ async def check_delegation(
 ) -> AsyncIterator[Finding]:
     """Compare the parent's NS and glue with the configuration, then ask each name server from here."""
     try:
-        referral = await _referral(zone.origin, resolver_at(*resolver) if resolver else system_resolver(), port)
+        chosen = resolver_at(*resolver) if resolver else system_resolver()
+        referral = await _referral(zone.origin, chosen, port)
     except CannotAsk as error:
         yield unknown("dns.delegation", f"{error}", why=_WHY, mend="look at the network, then run otscert doctor again")
         return
@@ -77,7 +78,7 @@ async def check_delegation(
         yield finding
     if referral.servers:
         for finding in await asyncio.gather(
-            *(_answers(zone, referral, host, port) for host in sorted(referral.servers))
+            *(_answers(zone, referral, host, chosen, port) for host in sorted(referral.servers))
         ):
             yield finding
 
@@ -171,12 +172,16 @@ def _judge(zone: ZoneConfig, referral: Referral) -> Iterable[Finding]:
         )
 
 
-async def _answers(zone: ZoneConfig, referral: Referral, host: str, port: int) -> Finding:
+async def _answers(
+    zone: ZoneConfig, referral: Referral, host: str, resolver: dns.asyncresolver.Resolver, port: int
+) -> Finding:
     addresses = [address for name, address in sorted(referral.glue) if name == host]
     addresses = addresses or [str(address) for address in zone.server_addresses.get(host, ())]
+    addresses = addresses or [address for address, _ in await _addresses([host], resolver, port)]
     check = f"dns.server:{host}"
     if not addresses:
-        return unknown(check, f"{host} is outside of the zone and its address is not in zone.server_addresses")
+        mend = f"publish an A or AAAA record for {host}"
+        return failed(check, f"the name server {host} has no address", why="nobody can ask it", mend=mend)
     for address in addresses:
         answer = await ask_soa((address, port), zone.origin, tcp=False)
         if answer.asked is not Asked.AUTHORITATIVE:

@@ -88,7 +88,10 @@ async def _get(name: str, host: str, port: int, trust: ssl.SSLContext) -> bytes:
         reader, writer = await asyncio.open_connection(host, port, ssl=trust, server_hostname=name)
         try:
             writer.write(_REQUEST % name.encode())
-            return await reader.read(_ANSWER_BYTES)
+            body = b""
+            while len(body) < _ANSWER_BYTES and (chunk := await reader.read(_ANSWER_BYTES)):
+                body += chunk
+            return body
         finally:
             writer.transport.abort()
 
