@@ -71,16 +71,13 @@ async def _who(name: str, host: str, port: int, trust: ssl.SSLContext | None) ->
     """Who answers TLS there, and if it is not HQ, why not; FREE when nobody does."""
     try:
         body = await _get(name, host, port, trust) if trust else b""
-    except ConnectionRefusedError:
-        return Held.FREE, ""
-    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
-        return (Held.FREE, "") if _nobody(error) else (Held.OTHERS, str(error) or type(error).__name__)
+    except TimeoutError:
+        return Held.OTHERS, f"no answer within {CONNECT_S:.0f} s"
+    except (ssl.SSLError, ConnectionResetError) as error:
+        return Held.OTHERS, str(error)
+    except OSError as error:  # refused, or no way there: nobody is connected to
+        return Held.FREE, str(error)
     return (Held.OURS, "") if _FACE in body else (Held.OTHERS, "it is not HQ's device API")
-
-
-def _nobody(error: BaseException) -> bool:
-    # Connecting to a name with two addresses gives one OSError that holds both; then nobody listens at either.
-    return isinstance(error, OSError) and not isinstance(error, ssl.SSLError) and "Connect call failed" in str(error)
 
 
 async def _get(name: str, host: str, port: int, trust: ssl.SSLContext) -> bytes:
