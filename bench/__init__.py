@@ -1,0 +1,1 @@
+"""The figures of docs/benchmarks.md, all taken in one run: `python -m bench` (or `make bench`)."""
