@@ -37,6 +37,7 @@ from otscert.service.issuance import Issuance
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
 from otscert.service.signals import LocalSignals
+from otscert.service.topics import DUE
 from otscert.service.worker import Worker
 from otscert.store.accounts import Account
 from otscert.store.sqlite import SqliteStore
@@ -176,10 +177,15 @@ class RunningHq:
     conversation: Conversation
     database: Path
     seal: Seal
+    signals: LocalSignals
 
     @property
     def url(self) -> str:
         return self.hq.public_url
+
+    def wake(self) -> None:
+        """Let the worker look at its queue now, as when the clock was moved."""
+        self.signals.publish(DUE)
 
     async def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Look into the database, which has no such interface on purpose."""
@@ -241,6 +247,7 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
             conversation=conversation,
             database=options.folder / "hq.db",
             seal=seal,
+            signals=signals,
         )
         if options.ca is not None:
             await _start_worker(running, options, options.ca, signals, stack)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -190,7 +190,8 @@ class Issuance:
         except CaError as error:
             gone = error.fault.problem is not None and error.fault.problem.status == 404
             if gone and order.state is not OrderState.FINALIZING:
-                raise IssuanceError(error.fault, restart=True) from error
+                # RFC 8555 has no error type for it, so by its type alone it would end the order for good.
+                raise IssuanceError(replace(error.fault, remedy=Remedy.BACK_OFF), restart=True) from error
             # After finalize a forgotten order may have been issued: the box makes a new key rather than a second one.
             raise
         if polled.order.status is OrderStatus.INVALID:
