@@ -173,7 +173,7 @@ def test_a_skipped_test_is_a_failed_one_where_parts_are_required(tmp_path: Path,
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "tests.harness.nothing_skipped", "-c", "/dev/null", str(tmp_path)],
         cwd=CHECKOUT,
-        env=environment | {"OTSCERT_REQUIRE_PARTS": required},
+        env=environment | {"OTSCERT_TEST_REQUIRE_PARTS": required},
         capture_output=True,
         text=True,
         check=False,

@@ -1,6 +1,6 @@
 """What a test does when it needs a real part: get it, or be skipped with the words that say how to get it.
 
-Where nothing may be missing (`CI=true` or `OTSCERT_REQUIRE_PARTS=1`) a missing part is a failure. Does not fetch.
+Where nothing may be missing (`CI=true` or `OTSCERT_TEST_REQUIRE_PARTS=1`) a missing part is a failure. Does not fetch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from parts.catalog import Command, find_command, installed_parts
 
 
 def parts_are_required() -> bool:
-    return os.environ.get("CI") == "true" or os.environ.get("OTSCERT_REQUIRE_PARTS") == "1"
+    return os.environ.get("CI") == "true" or os.environ.get("OTSCERT_TEST_REQUIRE_PARTS") == "1"
 
 
 def require_part(name: str) -> Command:

@@ -51,6 +51,7 @@ from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 from otscert.zones.check import wait_until_served
 from otscert.zones.content import BoxEntry
+from otscert.zones.errors import ListenError
 from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.zone import Zone
@@ -87,11 +88,6 @@ class OwnNameServers:
     async def wait_until_served(self, name: str, values: Iterable[str]) -> str | None:
         result = await wait_until_served(self.servers, name, list(values), _DNS_DEADLINE_S)
         return None if result.served else result.reason
-
-
-def paths(config: Config) -> tuple[Path, PkiFolder]:
-    """The database and the key folder of a data folder."""
-    return config.data_dir / "hq.db", PkiFolder(folder=config.data_dir / "pki")
 
 
 def make_hq(config: Config) -> Hq:
@@ -168,10 +164,10 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
     """Run HQ until SIGTERM or SIGINT; raise `CannotStart`, `StoreError` or `PkiError` when it cannot start."""
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_one(config.data_dir))
-        database, pki = paths(config)
+        pki = PkiFolder(folder=config.pki_dir)
         for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
             _log.info("pki.renewed", extra={"certificate": name})
-        store = SqliteStore.open(database)
+        store = SqliteStore.open(config.database)
         stack.push_async_callback(store.close)
         zone = make_zone(config)
         await store.read(lambda transaction: _load_zone(zone, config, transaction))
@@ -239,8 +235,8 @@ async def _start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> tuple
     for host, port in config.listen_dns:
         try:
             await server.start(host, port)
-        except OSError as error:
-            raise _port_problem("DNS", "listen.dns", host, port, error) from error
+        except ListenError as error:
+            raise CannotStart(f"{error}; the setting is listen.dns") from error
     return server.addresses
 
 

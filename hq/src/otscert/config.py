@@ -22,6 +22,8 @@ from otscert.domain.quota import Quota
 from otscert.settings import REQUIRED, SETTINGS, Kind, Setting
 
 _HOUR_S = 3600
+# The command line's own, the agent's, and what the project's tests say to themselves.
+_NOT_OURS = ("OTSCERT_CONFIG", "OTSCERT_AGENT_", "OTSCERT_TEST_")
 _DAY_S = 24 * _HOUR_S
 E = TypeVar("E", Policy, Naming)
 
@@ -142,15 +144,27 @@ def _nearest(name: str) -> str:
 def _apply_environment(values: dict[str, Any], environment: Mapping[str, str]) -> None:
     named = {name.split(".")[1] for name in values if name.count(".") == 2}
     for variable, text in environment.items():
-        if not variable.startswith("OTSCERT_") or variable.startswith("OTSCERT_AGENT_"):
+        if not variable.startswith("OTSCERT_") or variable.startswith(_NOT_OURS):
             continue
         name = _name_of(variable, named)
         if name is None:
-            continue  # OTSCERT_CONFIG and variables of the command line, the demo and the tests
+            raise ConfigError(
+                f"the environment variable {variable} is not a setting.{_nearest_variable(variable, named)}"
+            )
         setting = _known(name)
         values[name] = text if setting is None or name.endswith("_file") else _from_text(setting, name, text)
         if setting is not None and setting.kind is Kind.SECRET and not name.endswith("_file"):
             values.pop(f"{name}_file", None)  # the environment wins over the file that the configuration names
+
+
+def _nearest_variable(variable: str, named: set[str]) -> str:
+    variables = [
+        setting.environment.replace("*", middle.upper().replace("-", "_"))
+        for setting in SETTINGS
+        for middle in (named if "*" in setting.name else {""})
+    ]
+    near = difflib.get_close_matches(variable, variables, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]}?" if near else " docs/settings.md lists all of them."
 
 
 def _name_of(variable: str, named: set[str]) -> str | None:

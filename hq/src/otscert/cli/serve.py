@@ -20,7 +20,6 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Run HQ: device API, DNS server and the worker that obtains certificates. Ctrl-C or SIGTERM ends it."""
     # All of HQ is behind these: 0.7 s that `otscert --help` and the lists do not have to wait for.
     from otscert import app, log  # noqa: PLC0415 - see above
-    from otscert.zones.errors import ListenError  # noqa: PLC0415 - see above
 
     loaded = load_config(config)
     log.configure(level=loaded.log_level, style=loaded.log_format)
@@ -37,5 +36,3 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         app.run(loaded, ready=ready)
     except app.CannotStart as error:
         raise CommandFailed(str(error)) from error
-    except ListenError as error:
-        raise CommandFailed(f"{error}; the setting is listen.dns") from error
