@@ -62,6 +62,9 @@ def _parse(der: bytes) -> x509.CertificateSigningRequest:
         # Bytes after the structure would make two CSRs of one.
         if csr.public_bytes(Encoding.DER) != der:
             raise CsrRefused("the CSR is followed by other bytes")
+        # The signature ends the structure; the octet before it counts the unused bits of its last octet (X.690, 8.6.2).
+        if der[-len(csr.signature) - 1] != 0:
+            raise CsrRefused("the CSR's signature is not a whole number of octets")
     except (ValueError, x509.InvalidVersion):
         raise CsrRefused("the CSR is not a DER PKCS #10 structure") from None
     return csr

@@ -1,0 +1,130 @@
+"""No query of the store walks a whole table, but for those that mean to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hq.tests.store.rows import certificate, device, hello, order
+
+from otscert.domain.order import OrderEvent
+from otscert.domain.quota import Quota
+from otscert.store.accounts import Account
+from otscert.store.sqlite import SqliteStore
+from otscert.store.transaction import Transaction
+
+KEY = {"spki_sha256": b"s", "x_coordinate": b"x"}
+CALLS: dict[str, Callable[[Transaction], Any]] = {
+    "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
+    "accounts.get": lambda t: t.accounts.get("c"),
+    "accounts.set_url": lambda t: t.accounts.set_url("c", "u"),
+    "devices.add": lambda t: t.devices.add(device()),
+    "devices.get": lambda t: t.devices.get("d1"),
+    "devices.find": lambda t: t.devices.find("S1"),
+    "devices.page": lambda t: t.devices.page(after_id="", limit=10),
+    "devices.save": lambda t: t.devices.save(device(), seen_token_hash=b"token"),
+    "devices.count_unserved": lambda t: t.devices.count_unserved("d1"),
+    "devices.checkin_answer": lambda t: t.devices.checkin_answer("d1"),
+    "devices.remember_checkin": lambda t: t.devices.remember_checkin("d1", b""),
+    "orders.add": lambda t: t.orders.add(order()),
+    "orders.get": lambda t: t.orders.get("o1"),
+    "orders.by_txid": lambda t: t.orders.by_txid("t1"),
+    "orders.of_device": lambda t: t.orders.of_device("d1", limit=3),
+    "orders.page": lambda t: t.orders.page(after_id="", limit=3),
+    "orders.due": lambda t: t.orders.due(now_s=1000, limit=3),
+    "orders.next_due_s": lambda t: t.orders.next_due_s(besides=("o2", "o3")),
+    "orders.unfinished": lambda t: t.orders.unfinished("d1"),
+    "orders.url_known": lambda t: t.orders.url_known("u"),
+    "orders.postpone": lambda t: t.orders.postpone(order(), next_at_s=1, reason=""),
+    "orders.advance": lambda t: t.orders.advance(order(), OrderEvent.CLAIM),
+    "certificates.add": lambda t: t.certificates.add(certificate()),
+    "certificates.get": lambda t: t.certificates.get("00"),
+    "certificates.newest": lambda t: t.certificates.newest("d1"),
+    "certificates.seen_served": lambda t: t.certificates.seen_served("00", device_id="d1", now_s=1),
+    "challenges.put": lambda t: t.challenges.put("o1", "label", ["v"]),
+    "challenges.drop": lambda t: t.challenges.drop("o1"),
+    "events.append": lambda t: t.events.append("k", now_s=1),
+    "events.of_device": lambda t: t.events.of_device("d1", limit=3),
+    "names.reserve": lambda t: t.names.reserve("label1", txid="t1"),
+    "hellos.add": lambda t: t.hellos.add(hello(), d0_sha256=b"d", now_s=1),
+    "hellos.get": lambda t: t.hellos.get("t1"),
+    "hellos.enrolled": lambda t: t.hellos.enrolled("t1", csr_sha256=b"", identity="i"),
+    "names.give": lambda t: t.names.give("label1", device_id="d1"),
+    "hellos.replace_open": lambda t: t.hellos.replace_open("k"),
+    "hellos.sweep": lambda t: t.hellos.sweep(now_s=1),
+    "keys.record": lambda t: t.keys.record("k", alg="", raw=b"", seq=1, digest=b"", answer=None, now_s=1),
+    "keys.get": lambda t: t.keys.get("k"),
+    "keys.bind": lambda t: t.keys.bind("k", "d1"),
+    "keys.forget_answer": lambda t: t.keys.forget_answer("k"),
+    "keys.sweep": lambda t: t.keys.sweep(created_before_s=1),
+    "verified_keys.holder": lambda t: t.verified_keys.holder(**KEY),
+    "verified_keys.add": lambda t: t.verified_keys.add(
+        **KEY, device_id="d1", kind="k", contribution="o", source="s", now_s=1
+    ),
+    "quotas.spend": lambda t: t.quotas.spend("b", Quota(count=1, period_s=1), now_ms=1),
+    "quotas.sweep": lambda t: t.quotas.sweep(now_ms=1),
+}
+MEANT: dict[str, Callable[[Transaction], Any]] = {
+    "devices.names": lambda t: list(t.devices.names()),
+    "challenges.all": lambda t: t.challenges.all(),
+}
+
+
+class Explaining:
+    """A connection that asks for the plan of each statement before it runs it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.plans: list[tuple[str, str]] = []
+        self.asked = 0
+
+    def execute(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+        if sql.split(maxsplit=1)[0] in {"SELECT", "UPDATE", "DELETE", "INSERT"}:
+            rows = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+            self.asked += 1
+            self.plans.extend((sql, row[3]) for row in rows)
+        return self._connection.execute(sql, values)
+
+
+def scans(explaining: Explaining) -> list[tuple[str, str]]:
+    # "SCAN CONSTANT ROW" is an INSERT; a scan that names an index in its own order ends at LIMIT.
+    return [
+        (sql, plan)
+        for sql, plan in explaining.plans
+        if plan.startswith("SCAN") and "CONSTANT ROW" not in plan and not ("USING" in plan and "LIMIT" in sql)
+    ]
+
+
+async def test_every_query_goes_by_an_index(store: SqliteStore) -> None:
+    explaining = Explaining(store._writer)
+
+    for name, call in CALLS.items():
+        before = explaining.asked
+        call(Transaction(explaining))  # type: ignore[arg-type]  # all of a connection that repositories use
+        assert not scans(explaining), name
+        assert explaining.asked > before, name
+
+
+@pytest.mark.parametrize("name", MEANT)
+async def test_what_reads_everything_does_so_at_the_start_only(store: SqliteStore, name: str) -> None:
+    explaining = Explaining(store._writer)
+    MEANT[name](Transaction(explaining))  # type: ignore[arg-type]  # see above
+    assert scans(explaining)
+
+
+def test_every_method_of_every_repository_is_looked_at() -> None:
+    methods = {
+        f"{name}.{method}"
+        for name, repository in vars(Transaction).items()
+        if hasattr(repository, "func")
+        for method in vars(repository.func(_Nothing()).__class__)
+        if not method.startswith("_")
+    }
+    assert methods == CALLS.keys() | MEANT.keys()
+
+
+class _Nothing:
+    class _connection:  # noqa: N801 - stands in for the attribute
+        execute = None
