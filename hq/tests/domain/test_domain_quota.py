@@ -95,3 +95,9 @@ def test_a_small_step_back_gives_nobody_a_full_bucket(quota: Quota, back_ms: int
     now_ms = 10**10
     tat_ms = now_ms + quota.count * quota.interval_ms  # spent
     assert not spend(quota, tat_ms=tat_ms, now_ms=now_ms - back_ms).allowed
+
+
+def test_a_bucket_that_does_not_divide_evenly_refills_no_faster_than_it_says() -> None:
+    quota = Quota(count=7, period_s=1)
+    moments = admitted_at(quota, [1] * 100_000)
+    assert len(moments) <= 7 + 7 * 100

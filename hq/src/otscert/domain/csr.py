@@ -59,9 +59,6 @@ def _parse(der: bytes) -> x509.CertificateSigningRequest:
         raise CsrRefused(f"the CSR is {len(der)} bytes long, more than {MAX_CSR_BYTES}")
     try:
         csr = x509.load_der_x509_csr(der)
-        # Bytes after the structure would make two CSRs of one.
-        if csr.public_bytes(Encoding.DER) != der:
-            raise CsrRefused("the CSR is followed by other bytes")
         # The signature ends the structure; the octet before it counts the unused bits of its last octet (X.690, 8.6.2).
         if der[-len(csr.signature) - 1] != 0:
             raise CsrRefused("the CSR's signature is not a whole number of octets")
