@@ -108,7 +108,8 @@ def _start_worker(plan: Plan, log: Path) -> Child:
 def _cpu(watched: dict[str, list[Child]]) -> dict[str, CpuMs]:
     return {
         name: CpuMs(
-            user=sum(child.cpu_ms().user for child in children), system=sum(child.cpu_ms().system for child in children)
+            user=sum(child.cpu_ms().user for child in children),
+            system=sum(child.cpu_ms().system for child in children),
         )
         for name, children in watched.items()
     }

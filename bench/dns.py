@@ -30,12 +30,20 @@ _SEED = 20261123
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DnsRound:
-    """One dnsperf run: answered queries per s, the server's CPU in us per query, and how many got no answer."""
+    """One dnsperf run: answered queries per s, the server's CPU in us per query, and how many got no answer.
+
+    `core_share` is how much of its core the server used: below 1 dnsperf (or somebody else) was what took the time.
+    """
 
     per_s: float
-    cpu_us: float
+    user_us: float
+    system_us: float
     lost: int
-    loop_load: float
+    core_share: float
+
+    @property
+    def cpu_us(self) -> float:
+        return self.user_us + self.system_us
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,9 +190,10 @@ def read_dnsperf(text: str, server: str, spent: CpuMs, wall_s: float) -> DnsRoun
         raise BenchError(f"{server} gave other answers than NOERROR: {codes.group(1) if codes else text[-300:]}")
     return DnsRound(
         per_s=_number(r"Queries per second:\s+([\d.]+)", text),
-        cpu_us=spent.total * 1000 / completed,
+        user_us=spent.user * 1000 / completed,
+        system_us=spent.system * 1000 / completed,
         lost=int(_number(r"Queries lost:\s+(\d+)", text)),
-        loop_load=spent.total / 1000 / wall_s,
+        core_share=spent.total / 1000 / wall_s,
     )
 
 

@@ -138,6 +138,9 @@ def wave_section(folder: Path, size: Size) -> list[Section]:
         Figure(name="boxes lost", value=rush.lost + queue.lost, unit="", limit=0),
         Figure(name="box switched on to verified handshake, p50", value=rush.p50_s, unit="s"),
         Figure(name="box switched on to verified handshake, p95", value=rush.p95_s, unit="s"),
+        Figure(name="CPU per certificate of the boxes, the stranger included", value=rush.boxes_cpu_ms, unit="ms"),
+        Figure(name="CPU per certificate of HQ", value=rush.hq_cpu_ms, unit="ms"),
+        Figure(name="CPU per certificate of the CA", value=rush.ca_cpu_ms, unit="ms"),
     )
     cpu = (
         Figure(name="HQ's CPU per certificate in the wave", value=rush.hq_cpu_ms, unit="ms", limit=5),
@@ -241,8 +244,14 @@ def dns_section(folder: Path, size: Size) -> list[Section]:
             " each. Ours takes 100 challenges a second meanwhile.",
             figures=figures,
             details={name: [asdict(each) for each in found] for name, found in rounds.items()},
+            profile=_missed(figures, lambda: tuple(_dns_line(*each) for each in rounds.items())),
         )
     ]
+
+
+def _dns_line(name: str, found: list[dns.DnsRound]) -> str:
+    user_us, system_us = median([each.user_us for each in found]), median([each.system_us for each in found])
+    return f"{name:>5}: {user_us:.2f} us a query in the program, {system_us:.2f} us in the kernel (receive and send)"
 
 
 def clients_section(folder: Path, size: Size) -> list[Section]:
