@@ -11,6 +11,7 @@ import dns.rcode
 from cryptography import x509
 from hq.tests.service.conftest import SetStage
 
+from otscert.service import housekeeping
 from otscert_agent.wire import b64, point
 from tests.harness.box import Box, leaf_sha256
 from tests.harness.hq import DAY_S, RunningHq, default_models, make_model
@@ -119,6 +120,35 @@ async def test_a_box_renews_when_told(stage: SetStage) -> None:
         assert await scene.hq.count("verified_key") == 3  # an identity, two certificates
 
 
+async def test_a_box_that_lost_its_renewal_is_told_to_renew_again_before_the_served_one_ends(stage: SetStage) -> None:
+    setting = await stage()
+    async with setting.hq() as scene:
+        box = scene.box()
+        await box.admit()
+        served = leaf_sha256(await chain_of(box))
+        await box.check_in(served_sha256=served)
+        scene.hq.clock.ahead_s = 31 * DAY_S
+        (await box.renew()).granted()
+        await chain_of(box)  # issued, and then the box loses key and chain
+        scene.hq.clock.ahead_s = 33 * DAY_S
+        answer = (await box.check_in(served_sha256=served)).message
+        assert [command["name"] for command in answer["commands"]] == ["renew"]
+
+
+async def test_a_first_boot_whose_grant_was_lost_ends_with_one_device_days_later(stage: SetStage) -> None:
+    setting = await stage()
+    async with setting.hq() as scene:
+        box = scene.box()
+        first = (await box.admit()).granted()
+        scene.hq.clock.ahead_s = 5 * DAY_S
+        await housekeeping.sweep(scene.hq.hq, scene.hq.store)
+        again = (await box.enroll()).granted()
+        assert (again["device_id"], again["order"]) == (first["device_id"], first["order"])
+        assert again["epoch_token"] != first["epoch_token"]
+        assert await scene.hq.count("device") == 1
+        assert (await box.check_in()).typ == "otscert-v1-checkin-answer"
+
+
 async def test_a_box_that_serves_an_old_certificate_is_not_given_new_ones_for_ever(stage: SetStage) -> None:
     setting = await stage()
     async with setting.hq() as scene:
@@ -225,8 +255,6 @@ async def test_the_contribution_is_not_in_clear_while_the_box_has_not_enrolled(s
 
 
 async def test_expired_transactions_free_their_names_and_strangers_are_forgotten(stage: SetStage) -> None:
-    from otscert.service import housekeeping  # noqa: PLC0415 - one test's need
-
     setting = await stage()
     async with setting.hq() as scene:
         admitted, stranger = scene.box(), scene.box()
@@ -234,11 +262,12 @@ async def test_expired_transactions_free_their_names_and_strangers_are_forgotten
         await stranger.hello()
         scene.hq.clock.ahead_s = 601
         await housekeeping.sweep(scene.hq.hq, scene.hq.store)
-        assert [await scene.hq.count(table) for table in ("hello", "name", "device_key")] == [0, 1, 3]
-        scene.hq.clock.ahead_s = DAY_S
+        # The enrolled one stays for a box that lost the answer; the stranger's is gone with its name.
+        assert [await scene.hq.count(table) for table in ("hello", "name", "device_key")] == [1, 1, 3]
+        scene.hq.clock.ahead_s = 31 * DAY_S
         await housekeeping.sweep(scene.hq.hq, scene.hq.store)
         assert await scene.hq.rows("SELECT thumbprint FROM device_key") == [(admitted.identity.public.thumbprint(),)]
-        assert await scene.hq.count("quota") == 1  # the device's own orders of the week
+        assert await scene.hq.count("quota") == 0  # full buckets are not remembered
         assert (await admitted.check_in()).typ == "otscert-v1-checkin-answer"
 
 

@@ -22,7 +22,7 @@ def encode_generation(generation: int) -> bytes:
 
 def decode_generation(der: bytes) -> int:
     """Read the extension's value; raise `ValueError` when it is not a small non-negative DER INTEGER."""
-    if len(der) < 3 or der[0] != 2 or der[1] != len(der) - 2 or len(der) > 7:
+    if len(der) < 3 or der[0] != 2 or der[1] != len(der) - 2 or len(der) > 6:
         raise ValueError("the generation is not a DER INTEGER")
     value = int.from_bytes(der[2:], "big", signed=True)
     if value < 0 or encode_generation(value) != der:

@@ -93,7 +93,9 @@ class CheckingIn:
                 last_resync_s=request.now_s if resynced else device.ratchet.last_resync_s,
             ),
         )
-        answer = self._answer(transaction, changed, newest, token, now_s=request.now_s)
+        # A box that lost its newest pair's answer serves an older one: that one's end is what has to be prevented.
+        served = transaction.certificates.of_device(checkin.served_sha256, device_id=device.id)
+        answer = self._answer(transaction, changed, served or newest, token, now_s=request.now_s)
         transaction.devices.save(replace(changed, cmd_seq=answer.cmd_seq), seen_token_hash=device.ratchet.token_hash)
         sealed = self.seal.close(json.dumps(asdict(answer)).encode(), purpose=_PURPOSE)
         transaction.devices.remember_checkin(device.id, sealed)
@@ -108,13 +110,15 @@ class CheckingIn:
         return Reply(message=answer, after=lambda: _publish(self.zone, device.label, publish, model))
 
     def _answer(
-        self, transaction: Transaction, device: Device, newest: Certificate | None, token: str, *, now_s: int
+        self, transaction: Transaction, device: Device, certificate: Certificate | None, token: str, *, now_s: int
     ) -> CheckInAnswer:
         commands: list[Command] = []
         renew_at_s = None
         # A device that may not order, or is being served already, has no reason to call more often than usual.
-        if newest is not None and may_order(device).allowed and not transaction.orders.unfinished(device.id):
-            renewal = judge_renewal(not_before_s=newest.not_before_s, not_after_s=newest.not_after_s, now_s=now_s)
+        if certificate is not None and may_order(device).allowed and not transaction.orders.unfinished(device.id):
+            renewal = judge_renewal(
+                not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s
+            )
             renew_at_s = renewal.at_s
             if renewal.due:
                 commands.append(Command(name="renew", reason=renewal.reason))

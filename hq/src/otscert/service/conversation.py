@@ -93,7 +93,7 @@ class Conversation:
             seq = _seq(envelope.header, typ=typ, url=self._hq.public_url + path)
             message = _payload(envelope.payload, kind)
         except WireError as error:
-            raise Refused(self._signed_problem(ProblemType.MALFORMED, str(error), envelope, thumbprint)) from error
+            raise Refused(self._problem(ProblemType.MALFORMED, str(error), envelope, thumbprint)) from error
         except Refusal as refusal:
             raise Refused(self._sign(refusal.problem, thumbprint, envelope.digest())) from refusal
         except StoreUnavailable as error:
@@ -109,13 +109,19 @@ class Conversation:
             now_s=self._hq.now_s(),
         )
 
-    async def act(self, request: Request[M], use_case: Callable[[Transaction, Request[M]], Reply]) -> Answer:
-        """Run a use case for a new message, or give the stored answer to a repeated one."""
+    async def act(
+        self, request: Request[M], use_case: Callable[[Transaction, Request[M]], Reply], *, repeatable: bool = False
+    ) -> Answer:
+        """Run a use case for a new message, or give the stored answer to a repeated one.
+
+        A `repeatable` use case is run again for the same bytes and its answer is never stored: that is the hello,
+        because the two boxes of a cloned image without entropy send the same bytes, and must not get the same r.
+        """
         replies: list[Reply] = []
 
         def work(transaction: Transaction) -> Answer:
             replies.clear()
-            repeated = self._repeated(transaction, request)
+            repeated = self._repeated(transaction, request, repeatable=repeatable)
             if repeated is not None:
                 return repeated
             # Read again: another message of this key may have been accepted since its signature was verified.
@@ -135,13 +141,13 @@ class Conversation:
                 refused = isinstance(reply.message, messages.Refused)
             # A stranger's refused message leaves nothing behind: rows are not to be had for the asking.
             if current.known is not None or not refused:
-                self._record(transaction, request, answer)
+                self._record(transaction, request, None if repeatable else answer)
             return answer
 
         try:
             answer = await self._store.write(work)
         except StoreUnavailable:
-            return self._unavailable(request.thumbprint, request.digest)
+            return self.unavailable(request)
         for reply in replies:
             if reply.after is not None:
                 reply.after()
@@ -151,10 +157,7 @@ class Conversation:
         """Accept the `seq` of a question that changes nothing; None means go on. The same bytes may ask again."""
 
         def work(transaction: Transaction) -> Answer | None:
-            known = transaction.keys.get(request.thumbprint)
-            if known is not None and known.last_seq == request.seq and known.last_digest == request.digest:
-                return None
-            repeated = self._repeated(transaction, request)
+            repeated = self._repeated(transaction, request, repeatable=True)
             if repeated is None:
                 self._record(transaction, request, None)
             return repeated
@@ -162,20 +165,25 @@ class Conversation:
         try:
             return await self._store.write(work)
         except StoreUnavailable:
-            return self._unavailable(request.thumbprint, request.digest)
+            return self.unavailable(request)
+
+    def unavailable(self, request: Request[M]) -> Answer:
+        """Say that the store cannot be used right now."""
+        return self._unavailable(request.thumbprint, request.digest)
 
     def answer(self, request: Request[M], message: Any) -> Answer:
         """Sign an answer that is not stored."""
         return self._sign(message, request.thumbprint, request.digest)
 
-    def _repeated(self, transaction: Transaction, request: Request[M]) -> Answer | None:
+    def _repeated(self, transaction: Transaction, request: Request[M], *, repeatable: bool) -> Answer | None:
+        """The answer to a message that is not new; None for one that is to be acted on."""
         known = transaction.keys.get(request.thumbprint)
         if known is None:
             return None
         decision = judge_seq(
             last_seq=known.last_seq, last_digest=known.last_digest, seq=request.seq, digest=request.digest
         )
-        if decision.verdict is SeqVerdict.NEW:
+        if decision.verdict is SeqVerdict.NEW or (repeatable and decision.verdict is SeqVerdict.REPEAT):
             return None
         if decision.verdict is SeqVerdict.REPEAT and known.last_answer is not None:
             stored = self._seal.open(known.last_answer, purpose=_ANSWER)
@@ -198,7 +206,9 @@ class Conversation:
             now_s=request.now_s,
         )
 
-    def _signed_problem(self, kind: ProblemType, detail: str, envelope: jws.Jws, thumbprint: str) -> Answer:
+    def _problem(self, kind: ProblemType, detail: str, envelope: jws.Jws, thumbprint: str) -> Answer:
+        if not thumbprint:  # nobody that an answer could be bound to
+            return unsigned(kind, detail)
         return self._sign(make_problem(kind, detail), thumbprint, envelope.digest())
 
     def _unavailable(self, thumbprint: str, digest: bytes) -> Answer:

@@ -44,8 +44,10 @@ from otscert_agent.wire.messages import (
 from otscert_agent.wire.problems import ProblemType
 
 MAX_ADDRESSES = 16
+ENROLLED_S = 30 * 24 * 3600
+"""How long an enrolment can be asked for again by a box that lost the answer and was switched off."""
 FIRST_CHECKIN_S = 30
-_ID_BYTES = 16
+_ID_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +168,12 @@ class Enrolment:
         device: Device,
         epoch_token: str,
     ) -> Reply:
-        transaction.hellos.enrolled(row.txid, csr_sha256=csr.sha256, identity=request.thumbprint)
-        transaction.keys.forget_answer(row.thumbprint)  # and with it r
+        transaction.hellos.enrolled(
+            row.txid,
+            csr_sha256=csr.sha256,
+            identity=request.thumbprint,
+            expires_at_s=request.now_s + ENROLLED_S,
+        )
         transaction.verified_keys.add(
             spki_sha256=csr.spki_sha256,
             x_coordinate=csr.x_coordinate,
@@ -202,7 +208,7 @@ class Enrolment:
 
     def _new_order(self, row: HelloRow, csr: CheckedCsr, device: Device, *, now_s: int) -> Order:
         return Order(
-            id=b64.encode(self.hq.randomness(_ID_BYTES)),
+            id=self.hq.randomness(_ID_BYTES).hex(),
             device_id=device.id,
             txid=row.txid,
             label=row.label,
@@ -228,7 +234,7 @@ class Enrolment:
         epoch_token: str,
     ) -> Device:
         return Device(
-            id=b64.encode(self.hq.randomness(_ID_BYTES)),
+            id=self.hq.randomness(_ID_BYTES).hex(),
             thumbprint=request.thumbprint,
             model=row.model,
             serial=row.serial,

@@ -15,7 +15,6 @@ from otscert.domain.quota import Quota
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
 from otscert.service.refusal import Refusal
-from otscert.store.errors import AlreadyThere
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import b64, point
@@ -24,6 +23,8 @@ from otscert_agent.wire.messages import NONCE_BYTES, TXID_BYTES, Challenge, Cont
 from otscert_agent.wire.problems import ProblemType
 
 TRANSACTION_S = 600
+MOST_OPEN = 4
+"""Open transactions of one key: the twins of a cloned image share a hello key until HQ's r tells them apart."""
 _NAME_TRIES = 8
 _LONGEST_TEXT = 200
 SOURCES = frozenset({"starved", "jitter", "hwrng", "secure-element"})
@@ -43,7 +44,7 @@ class SayingHello:
         if device is None:
             _spend(transaction, f"hello:address:{request.address}", self.hq.hellos_per_address, request)
             _spend(transaction, f"hello:model:{model.name}", self.hq.hellos_per_model, request)
-        transaction.hellos.replace_open(request.thumbprint)
+        transaction.hellos.end_oldest(request.thumbprint, keep=MOST_OPEN - 1)
         txid = b64.encode(self.hq.randomness(TXID_BYTES))
         label = device.label if device else _reserve_label(self.hq, transaction, model, txid)
         r = point.scalar_from_bytes(self.hq.randomness(48))
@@ -64,10 +65,8 @@ class SayingHello:
             csr_sha256=None,
             identity=None,
         )
-        try:
-            transaction.hellos.add(row, d0_sha256=hashlib.sha256(d0).digest(), now_s=request.now_s)
-        except AlreadyThere as error:
-            raise Refusal(ProblemType.USED_D0, "HQ has seen this D0 before; derive a new one") from error
+        self._remember_d0(transaction, request, d0)
+        transaction.hellos.add(row)
         return Reply(
             message=Challenge(
                 txid=txid,
@@ -77,6 +76,12 @@ class SayingHello:
                 ttl_s=TRANSACTION_S,
             )
         )
+
+    def _remember_d0(self, transaction: Transaction, request: Request[Hello], d0: bytes) -> None:
+        """Refuse a D0 that came before; the same message again is answered with another r, so it may."""
+        again = request.known is not None and request.known.last_digest == request.digest
+        if not transaction.hellos.remember_d0(hashlib.sha256(d0).digest(), now_s=request.now_s) and not again:
+            raise Refusal(ProblemType.USED_D0, "HQ has seen this D0 before; derive a new one")
 
 
 def known_model(hq: Hq, name: str) -> Model:

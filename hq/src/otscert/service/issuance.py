@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from cryptography import x509
@@ -21,7 +21,7 @@ from otscert.acme.order import Order as AcmeOrder
 from otscert.acme.order import OrderStatus
 from otscert.acme.polling import next_poll_s
 from otscert.ca.errors import CaError
-from otscert.ca.issuer import Polled
+from otscert.ca.issuer import Dns01Challenge, Polled
 from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState
 from otscert.service.context import Hq
 from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
@@ -33,6 +33,9 @@ from otscert.store.transaction import Transaction
 POLL_UNTIL_S = 120.0
 """How long one run polls an order at the CA before it goes back into the queue."""
 _REQUEUE_S = 5
+
+
+Reached = tuple[Order, AcmeOrder | None]
 
 
 class IssuanceError(Exception):
@@ -59,64 +62,79 @@ class Issuance:
 
     async def run(self, order: Order) -> Order:
         """Advance an order until it has ended; raise `CaError` or `IssuanceError` where it cannot go on now."""
-        steps: dict[OrderState, Callable[[Order], Awaitable[Order]]] = {
+        steps: dict[OrderState, Callable[[Order, AcmeOrder | None], Awaitable[Reached]]] = {
             OrderState.WAITING: self._claim,
             OrderState.CREATING: self._find_again,
             OrderState.CREATED: self._publish,
             OrderState.PUBLISHED: self._prove,
             OrderState.FINALIZING: self._finish,
         }
+        seen: AcmeOrder | None = None
         while order.state not in TERMINAL:
-            order = await steps[order.state](order)
+            order, seen = await steps[order.state](order, seen)
         self.signals.publish(order_ended(order.id))
         return order
 
-    async def _claim(self, order: Order) -> Order:
+    # ---- the steps: the order as it is on disk, and the CA's view of it when this run has just seen it
+
+    async def _claim(self, order: Order, _seen: AcmeOrder | None) -> Reached:
         return await self._open(await self._advance(order, OrderEvent.CLAIM, reason="ordering at the CA"))
 
-    async def _open(self, order: Order) -> Order:
+    async def _open(self, order: Order) -> Reached:
         opened = await self.issuer.open_order(order.names, profile=order.profile)
         try:
-            return await self._advance(order, OrderEvent.OPEN, url=opened.url)
+            return await self._advance(order, OrderEvent.OPEN, url=opened.url), opened
         except AlreadyThere as error:
             # A CA that reuses orders gives the same one to a box that asks twice; one certificate is made of it.
             reason = "an earlier order of this box for the same names is still under way"
             raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason=reason)) from error
 
-    async def _find_again(self, order: Order) -> Order:
+    async def _find_again(self, order: Order, _seen: AcmeOrder | None) -> Reached:
         """HQ ended between newOrder and the commit of its URL: look for the order before placing another."""
         found = await self.issuer.find_order(order.names)
         if found is not None and not await self._is_known(found.url):
-            return await self._advance(order, OrderEvent.OPEN, url=found.url)
+            return await self._advance(order, OrderEvent.OPEN, url=found.url), found
         return await self._open(order)
 
     async def _is_known(self, url: str) -> bool:
         return await self.store.read(lambda transaction: transaction.orders.url_known(url))
 
-    async def _publish(self, order: Order) -> Order:
-        acme_order = (await self._look(order)).order
+    async def _publish(self, order: Order, seen: AcmeOrder | None) -> Reached:
+        acme_order = seen or await self._look(order)
         challenges = await self.challenger.challenges(acme_order)
-        values = [challenge.txt_value for challenge in challenges]
 
         def publish(transaction: Transaction) -> Order:
-            transaction.challenges.put(order.id, order.label, values)
+            transaction.challenges.put(order.id, order.label, [challenge.txt_value for challenge in challenges])
             return transaction.orders.advance(order, OrderEvent.PUBLISH, reason="proving control of the name")
 
         published = await self.store.write(publish)
-        return await self._prove(published)
+        return published, await self._answer_and_wait(published, challenges)
 
-    async def _prove(self, order: Order) -> Order:
-        acme_order = (await self._look(order)).order
+    async def _prove(self, order: Order, seen: AcmeOrder | None) -> Reached:
+        acme_order = seen or await self._look(order)
         if acme_order.status is OrderStatus.PENDING:
-            await self._answer_challenges(order, acme_order)
-            acme_order = await self._poll(order, until={OrderStatus.READY})
-        order = await self._advance(order, OrderEvent.FINALIZE, reason="the CA is issuing")
-        return await self._finalize(order, acme_order)
+            # HQ ended after PUBLISHED was on disk: what was not answered by then is answered now.
+            acme_order = await self._answer_and_wait(order, await self.challenger.challenges(acme_order))
+        return await self._advance(order, OrderEvent.FINALIZE, reason="the CA is issuing"), acme_order
 
-    async def _answer_challenges(self, order: Order, acme_order: AcmeOrder) -> None:
-        challenges = await self.challenger.challenges(acme_order)
-        if not challenges:
-            return
+    async def _finish(self, order: Order, seen: AcmeOrder | None) -> Reached:
+        """The CSR may have been sent before HQ ended: the CA's word decides whether it was received."""
+        acme_order = seen or await self._look(order)
+        if acme_order.status is OrderStatus.READY:
+            acme_order = await self._send_csr(order, acme_order)
+        if acme_order.status is not OrderStatus.VALID:
+            acme_order = await self._poll(order, until={OrderStatus.VALID})
+        return await self._store_certificate(order, await self.issuer.chain(acme_order)), None
+
+    # ---- what the steps do
+
+    async def _answer_and_wait(self, order: Order, challenges: Sequence[Dns01Challenge]) -> AcmeOrder:
+        """Publish the values, see them served, tell the CA, and wait until it has looked."""
+        if challenges:
+            await self._answer_challenges(order, challenges)
+        return await self._poll(order, until={OrderStatus.READY})
+
+    async def _answer_challenges(self, order: Order, challenges: Sequence[Dns01Challenge]) -> None:
         values = sorted({challenge.txt_value for challenge in challenges})
         for value in values:
             self.zone.put_txt(order.label, value)
@@ -125,17 +143,6 @@ class Issuance:
         if why_not is not None:
             raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason=f"HQ's own name servers: {why_not}"))
         await asyncio.gather(*map(self.challenger.answer, challenges))
-
-    async def _finish(self, order: Order) -> Order:
-        """HQ ended after FINALIZING was on disk: the CA's word decides whether finalize was received."""
-        return await self._finalize(order, (await self._look(order)).order)
-
-    async def _finalize(self, order: Order, acme_order: AcmeOrder) -> Order:
-        if acme_order.status is OrderStatus.READY:
-            acme_order = await self._send_csr(order, acme_order)
-        if acme_order.status is not OrderStatus.VALID:
-            acme_order = await self._poll(order, until={OrderStatus.VALID})
-        return await self._store_certificate(order, await self.issuer.chain(acme_order))
 
     async def _send_csr(self, order: Order, acme_order: AcmeOrder) -> AcmeOrder:
         try:
@@ -182,7 +189,10 @@ class Issuance:
             self.zone.drop_txt(label, value)
         return issued
 
-    async def _look(self, order: Order) -> Polled:
+    async def _look(self, order: Order) -> AcmeOrder:
+        return (await self._poll_once(order)).order
+
+    async def _poll_once(self, order: Order) -> Polled:
         if order.url is None:
             raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason="the order's URL is missing"), restart=True)
         try:
@@ -209,7 +219,7 @@ class Issuance:
                 reason = f"the CA has not said {' or '.join(sorted(each.value for each in until))} yet"
                 raise IssuanceError(Fault(remedy=Remedy.POLL, reason=reason, retry_after_s=max(delay_s, _REQUEUE_S)))
             await asyncio.sleep(delay_s)
-            polled = await self._look(order)
+            polled = await self._poll_once(order)
             if polled.order.status in until:
                 return polled.order
             attempt, retry_after_s = attempt + 1, polled.retry_after_s

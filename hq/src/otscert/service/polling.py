@@ -11,6 +11,7 @@ from otscert.service.conversation import Answer, Conversation, Refused, Request
 from otscert.service.ports import Signals, Store
 from otscert.service.refusal import make_problem
 from otscert.service.topics import order_ended
+from otscert.store.errors import StoreUnavailable
 from otscert.store.transaction import Transaction
 from otscert_agent.wire.messages import OrderState as OrderStateMessage
 from otscert_agent.wire.problems import ProblemType
@@ -36,10 +37,13 @@ class OrderPolling:
         deadline_s = time_s() + HOLD_S
         # Listening starts before looking, so that an end in between is not missed.
         with self.signals.listen(order_ended(order_id)) as heard:
-            message = await self._look(request, order_id)
-            while _worth_holding(message) and time_s() < deadline_s:
-                await heard(deadline_s - time_s())
+            try:
                 message = await self._look(request, order_id)
+                while _worth_holding(message) and time_s() < deadline_s:
+                    await heard(deadline_s - time_s())
+                    message = await self._look(request, order_id)
+            except StoreUnavailable:
+                return self.conversation.unavailable(request)
         return self.conversation.answer(request, message)
 
     async def _look(self, request: Request[None], order_id: str) -> OrderStateMessage:

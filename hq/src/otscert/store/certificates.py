@@ -56,6 +56,11 @@ class Certificates:
         ).fetchone()
         return _certificate(row) if row else None
 
+    def of_device(self, sha256: str | None, *, device_id: str) -> Certificate | None:
+        """The certificate, when it is one of this device."""
+        certificate = self.get(sha256) if sha256 is not None else None
+        return certificate if certificate is not None and certificate.device_id == device_id else None
+
     def seen_served(self, sha256: str, *, device_id: str, now_s: int) -> bool:
         """Note that the device's web server presents this certificate; False when it is not one of its own."""
         return (

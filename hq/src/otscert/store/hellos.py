@@ -5,8 +5,6 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from otscert.store.errors import AlreadyThere
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HelloRow:
@@ -37,12 +35,15 @@ class Hellos:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection.execute
 
-    def add(self, row: HelloRow, *, d0_sha256: bytes, now_s: int) -> None:
-        """Store a hello; raise `AlreadyThere` when its D0 was ever seen before."""
-        try:
-            self._sql("INSERT INTO seen_d0 (sha256, seen_at_s) VALUES (?, ?)", (d0_sha256, now_s))
-        except sqlite3.IntegrityError as error:
-            raise AlreadyThere("seen_d0") from error
+    def remember_d0(self, sha256: bytes, *, now_s: int) -> bool:
+        """Note a D0; False when it was ever seen before."""
+        row = self._sql(
+            "INSERT INTO seen_d0 (sha256, seen_at_s) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING RETURNING sha256",
+            (sha256, now_s),
+        ).fetchone()
+        return row is not None
+
+    def add(self, row: HelloRow) -> None:
         self._sql(
             f"INSERT INTO hello ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -68,18 +69,23 @@ class Hellos:
         row = self._sql(f"SELECT {_COLUMNS} FROM hello WHERE txid = ?", (txid,)).fetchone()
         return HelloRow(**dict(zip(HelloRow.__slots__, row, strict=True))) if row else None
 
-    def enrolled(self, txid: str, *, csr_sha256: bytes, identity: str) -> None:
-        """Bind the transaction to its first valid CSR and identity key."""
-        self._sql("UPDATE hello SET csr_sha256 = ?, identity = ? WHERE txid = ?", (csr_sha256, identity, txid))
-
-    def replace_open(self, thumbprint: str) -> None:
-        """End the key's earlier transactions that never enrolled, and free the names they reserved."""
+    def enrolled(self, txid: str, *, csr_sha256: bytes, identity: str, expires_at_s: int) -> None:
+        """Bind the transaction to its first valid CSR and identity key, and keep it for boxes that lost the answer."""
         self._sql(
-            "DELETE FROM name WHERE device_id IS NULL AND txid IN"
-            " (SELECT txid FROM hello WHERE thumbprint = ? AND csr_sha256 IS NULL)",
-            (thumbprint,),
+            "UPDATE hello SET csr_sha256 = ?, identity = ?, expires_at_s = ? WHERE txid = ?",
+            (csr_sha256, identity, expires_at_s, txid),
         )
-        self._sql("DELETE FROM hello WHERE thumbprint = ? AND csr_sha256 IS NULL", (thumbprint,))
+
+    def end_oldest(self, thumbprint: str, *, keep: int) -> None:
+        """End the key's transactions that never enrolled but the newest `keep`, and free the names they reserved."""
+        rows = self._sql(
+            "SELECT txid FROM hello WHERE thumbprint = ? AND csr_sha256 IS NULL"
+            " ORDER BY expires_at_s DESC, txid LIMIT 1000 OFFSET ?",
+            (thumbprint, keep),
+        ).fetchall()
+        for (txid,) in rows:
+            self._sql("DELETE FROM name WHERE device_id IS NULL AND txid = ?", (txid,))
+            self._sql("DELETE FROM hello WHERE txid = ?", (txid,))
 
     def sweep(self, *, now_s: int) -> int:
         """End what has expired and free the names it reserved; returns how many."""

@@ -56,10 +56,6 @@ class DeviceKeys:
     def bind(self, thumbprint: str, device_id: str) -> None:
         self._sql("UPDATE device_key SET device_id = ? WHERE thumbprint = ?", (device_id, thumbprint))
 
-    def forget_answer(self, thumbprint: str) -> None:
-        """Erase the stored answer, and with it HQ's contribution r."""
-        self._sql("UPDATE device_key SET last_answer = NULL WHERE thumbprint = ?", (thumbprint,))
-
     def sweep(self, *, created_before_s: int) -> int:
         """Forget keys that never became a device; returns how many."""
         return self._sql(

@@ -58,7 +58,7 @@ class DeviceApi:
     def app(self) -> Starlette:
         app = Starlette(
             routes=[
-                self._route(PATH_HELLO, self._message(PATH_HELLO, Hello, self.hello, new_key=True)),
+                self._route(PATH_HELLO, self._message(PATH_HELLO, Hello, self.hello, new_key=True, repeatable=True)),
                 self._route(PATH_ENROLL, self._message(PATH_ENROLL, Enroll, self.enroll, new_key=True)),
                 self._route(PATH_CHECKIN, self._message(PATH_CHECKIN, CheckIn, self.checkin, new_key=False)),
                 self._route(PATH_ORDERS + "{order_id}", self._order),
@@ -76,7 +76,7 @@ class DeviceApi:
         return Route(path, endpoint, methods=["POST"])
 
     def _message(
-        self, path: str, kind: Any, use_case: UseCase, *, new_key: bool
+        self, path: str, kind: Any, use_case: UseCase, *, new_key: bool, repeatable: bool = False
     ) -> Callable[[HttpRequest, bytes], Awaitable[Answer]]:
         async def answer(request: HttpRequest, body: bytes) -> Answer:
             read = await self.conversation.read(
@@ -87,7 +87,7 @@ class DeviceApi:
                 address=client_address(request, self.trusted_proxies),
                 new_key=new_key,
             )
-            return await self.conversation.act(read, use_case)
+            return await self.conversation.act(read, use_case, repeatable=repeatable)
 
         return answer
 
