@@ -53,6 +53,7 @@ class PairServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._default = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._default.sni_callback = self._choose
+        self._default.num_tickets = 0  # nobody comes back
         self._pool = ThreadPoolExecutor(max_workers=8)
         self.address: tuple[str, int] = self._listener.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()
