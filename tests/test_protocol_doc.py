@@ -16,7 +16,7 @@ from otscert.domain import csr, ratchet
 from otscert.domain.admission import Policy
 from otscert.pki import certificates as hq_pki
 from otscert.pki.answers import AnswerSigner
-from otscert.service import conversation, enroll, hello, polling, refusal
+from otscert.service import conversation, hello, polling, publish, refusal
 from otscert_agent import exchange, reactions, trust
 from otscert_agent.wire import jws, messages, pki
 from otscert_agent.wire.keys import Signer
@@ -190,7 +190,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         "`seq`": conversation.MAX_SEQ,
         "texts of hello and check-in (characters)": hello._LONGEST_TEXT,
         "CSR (bytes)": csr.MAX_CSR_BYTES,
-        "addresses": enroll.MAX_ADDRESSES,
+        "addresses": publish.MAX_ADDRESSES,
         "transaction stays open (s)": hello.TRANSACTION_S,
         "order poll is held (s)": polling.HOLD_S,
         "certificates in `x5c`": exchange._MAX_CHAIN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 
 import pytest
@@ -150,11 +151,13 @@ async def test_a_lost_answer_to_a_renewal_costs_one_order_only(scene: Scene) -> 
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "127.0.0.1", "169.254.169.254", "224.0.0.1", "::ffff:10.0.0.1"])
-async def test_a_bad_address_changes_nothing(scene: Scene, address: str) -> None:
+async def test_a_bad_address_is_not_taken_and_does_not_keep_the_box_from_renewing(scene: Scene, address: str) -> None:
     box = await admitted(scene)
     reply = await box.check_in(addresses=[address])
-    assert_says(reply, 400, "Send the box's private LAN addresses")
+    assert reply.typ == ANSWER
     assert (await scene.hq.rows("SELECT addresses FROM device"))[0] == ("192.168.1.20",)
+    ((data,),) = await scene.hq.rows("SELECT data FROM event WHERE kind = 'address.refused'")
+    assert len(json.loads(data)["refused"]) == 1
     assert (await box.check_in()).typ == ANSWER
 
 

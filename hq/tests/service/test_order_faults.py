@@ -189,7 +189,7 @@ async def test_a_ca_that_stays_down_is_asked_less_and_less(stage: SetStage) -> N
                 waited.append(next_at_s - scene.hq.hq.now_s())
                 scene.hq.clock.ahead_s += waited[-1] + 1
                 scene.hq.wake()
-        assert waited == sorted(waited)
+        assert waited[:6] == sorted(waited[:6])  # from then on the same 15 minutes, with jitter
         assert waited[-1] >= 890
         setting.ca.follow(Script())
         scene.hq.clock.ahead_s += 1201

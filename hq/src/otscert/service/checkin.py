@@ -13,10 +13,9 @@ from otscert.domain.ratchet import RatchetVerdict, judge_checkin
 from otscert.domain.renewal import judge_renewal, next_checkin_s
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
-from otscert.service.enroll import judge_addresses
 from otscert.service.hello import hash_token, known_model
 from otscert.service.ports import Seal, ZonePublisher
-from otscert.service.publish import published_addresses
+from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal, make_problem
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
@@ -72,7 +71,9 @@ class CheckingIn:
     def _advance(self, transaction: Transaction, request: Request[CheckIn], device: Device, *, resynced: bool) -> Reply:
         checkin = request.message
         model = known_model(self.hq, device.model)
-        addresses, refused = judge_addresses(model, checkin.addresses)
+        sorted_addresses = sort_addresses(model, checkin.addresses)
+        # A box that sends nothing usable keeps the old ones: it must go on to be told to renew.
+        addresses = sorted_addresses.allowed if sorted_addresses.allowed or not checkin.addresses else device.addresses
         self._note_served(transaction, device, checkin, now_s=request.now_s)
         newest = transaction.certificates.newest(device.id)
         served_newest = newest is not None and newest.sha256 == checkin.served_sha256
@@ -104,7 +105,11 @@ class CheckingIn:
                 "device.moved",
                 now_s=request.now_s,
                 device_id=device.id,
-                data={"addresses": addresses, "refused": refused},
+                data={"addresses": addresses, "refused": sorted_addresses.refused},
+            )
+        elif checkin.addresses and not sorted_addresses.allowed:
+            transaction.events.append(
+                "address.refused", now_s=request.now_s, device_id=device.id, data={"refused": sorted_addresses.refused}
             )
         publish = published_addresses(model, addresses)
         return Reply(message=answer, after=lambda: _publish(self.zone, device.label, publish, model))

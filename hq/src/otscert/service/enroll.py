@@ -10,7 +10,6 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from otscert.domain.addresses import AddressError, parse_address
 from otscert.domain.admission import Admission, Contribution, Model, Policy, judge_admission
 from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr
 from otscert.domain.device import Device, DeviceState, may_order
@@ -21,7 +20,7 @@ from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
 from otscert.service.hello import check_epoch, hash_token, known_model
 from otscert.service.ports import Signals, ZonePublisher
-from otscert.service.publish import published_addresses
+from otscert.service.publish import SortedAddresses, published_addresses, sort_addresses
 from otscert.service.refusal import Refusal
 from otscert.service.topics import DUE
 from otscert.store.hellos import HelloRow
@@ -43,7 +42,6 @@ from otscert_agent.wire.messages import (
 )
 from otscert_agent.wire.problems import ProblemType
 
-MAX_ADDRESSES = 16
 ENROLLED_S = 30 * 24 * 3600
 """How long an enrolment can be asked for again by a box that lost the answer and was switched off."""
 FIRST_CHECKIN_S = 30
@@ -95,9 +93,9 @@ class Enrolment:
         if admission.policy is None:
             return Reply(message=Refused(reason=admission.reason, final=False, retry_after_s=3600))
         self._spend_admission(transaction, request, model, admission)
-        addresses, refused = judge_addresses(model, request.message.addresses)
+        addresses = _addresses_of_a_new_box(model, request.message.addresses)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
-        device = self._new_device(request, row, admission, addresses, epoch_token)
+        device = self._new_device(request, row, admission, addresses.allowed, epoch_token)
         transaction.devices.add(device)
         transaction.names.give(row.label, device_id=device.id)
         self._enter_identity(transaction, request, row, device)
@@ -107,7 +105,12 @@ class Enrolment:
             "device.admitted",
             now_s=request.now_s,
             device_id=device.id,
-            data={"policy": admission.policy, "label": row.label, "address": request.address, "refused": refused},
+            data={
+                "policy": admission.policy,
+                "label": row.label,
+                "address": request.address,
+                "refused": addresses.refused,
+            },
         )
         return self._granted(transaction, request, row, csr, device=device, epoch_token=epoch_token)
 
@@ -127,7 +130,7 @@ class Enrolment:
         if not decision.allowed:
             reason = f"this box already had {self.hq.orders_per_device.count} certificates lately"
             return Reply(message=Refused(reason=reason, final=False, retry_after_s=decision.retry_after_s))
-        addresses, _ = judge_addresses(known_model(self.hq, device.model), request.message.addresses)
+        addresses = sort_addresses(known_model(self.hq, device.model), request.message.addresses)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         renewed = replace(
             device,
@@ -135,7 +138,7 @@ class Enrolment:
             source=row.source,
             contribution=Contribution.OPEN,
             last_seen_s=request.now_s,
-            addresses=addresses or device.addresses,
+            addresses=addresses.allowed or device.addresses,
             ratchet=replace(
                 device.ratchet,
                 token_hash=hash_token(epoch_token),
@@ -314,30 +317,13 @@ class Enrolment:
                 )
 
 
-def judge_addresses(model: Model, texts: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Sort a box's addresses into publishable ones (canonical text) and refused ones with their reasons.
-
-    Raises `Refusal` when the box sent some and none can be published, because its owner would find nothing.
-    """
-    if len(texts) > MAX_ADDRESSES:
-        raise Refusal(ProblemType.BAD_ADDRESS, f"more than {MAX_ADDRESSES} addresses")
-    allowed: list[str] = []
-    refused: dict[str, str] = {}
-    for text in texts:
-        try:
-            address = parse_address(text)
-        except AddressError as error:
-            refused[text[:45]] = str(error)
-            continue
-        verdict = model.addresses.judge(address)
-        if verdict.allowed:
-            allowed.append(str(address))
-        else:
-            refused[str(address)] = verdict.reason
-    if texts and not allowed:
-        reasons = "; ".join(f"{address} {reason}" for address, reason in refused.items())
+def _addresses_of_a_new_box(model: Model, texts: Sequence[str]) -> SortedAddresses:
+    """Raise `Refusal` when a new box sent addresses and none can be published: its owner would find nothing."""
+    addresses = sort_addresses(model, texts)
+    if texts and not addresses.allowed:
+        reasons = "; ".join(f"{address} {reason}" for address, reason in addresses.refused.items())
         raise Refusal(ProblemType.BAD_ADDRESS, f"{reasons}. Send the box's private LAN addresses")
-    return tuple(dict.fromkeys(allowed)), refused
+    return addresses
 
 
 def _open_transaction(transaction: Transaction, request: Request[Enroll]) -> HelloRow:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -151,13 +151,35 @@ def _begin_patiently(connection: sqlite3.Connection) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new file; raise `NewerSchema` for a file of a later release."""
+    if _schema_version(connection) == SCHEMA_VERSION:
+        return
+    script = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
+    # One transaction: a kill in the middle leaves an empty database, not half a schema.
+    _begin_patiently(connection)
+    if _schema_version(connection) == SCHEMA_VERSION:  # another process was faster
+        connection.execute("ROLLBACK")
+        return
+    for statement in _statements(script):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The script's statements, one by one: `executescript` would commit before it begins."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > SCHEMA_VERSION:
         raise NewerSchema(version, SCHEMA_VERSION)
-    if version == SCHEMA_VERSION:
-        return
-    if version != 0:
+    if version not in {0, SCHEMA_VERSION}:
         raise StoreError(f"the database has schema {version}, which no release wrote")
-    script = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
-    # One transaction: a kill in the middle leaves an empty database, not half a schema.
-    connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;")
+    return int(version)
