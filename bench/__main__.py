@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from bench import machine, report
@@ -25,6 +27,7 @@ CORES = 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _stop)
     # The targets are for two cores; on a larger machine the run, and all it starts, keeps to two.
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:CORES]))
     run: dict[str, Any] = {
@@ -46,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run |= {"took_s": round(time.monotonic() - began_s, 1), "load_after": machine.load()}
     _write(options, sections, run)
     return 0
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)  # through every context: what the run started ends with it
 
 
 def _measure(name: str, *, quick: bool) -> list[Section]:

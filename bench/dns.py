@@ -1,11 +1,12 @@
 """Our name server beside NSD: the same names, the same queries, the same dnsperf, turn and turn about.
 
-The server has core 0 and dnsperf core 1. Knows how NSD and dnsperf are started and read; the servers' answers are
-compared only by their code (`hq/tests/zones` judges content).
+The server has the first core and dnsperf the last. Knows how NSD and dnsperf are started and read; the servers' answers
+are compared only by their code (`hq/tests/zones` judges content).
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
@@ -22,7 +23,6 @@ from bench.errors import BenchError
 from parts.catalog import Command, find_command
 from tests.harness.ports import free_port
 
-SERVER_CORE, CLIENT_CORE = 0, 1
 START_S = 15.0
 WARM_UP_S = 1
 _SEED = 20261123
@@ -88,7 +88,7 @@ def need(name: str) -> Command:
 @contextmanager
 def _ours(folder: Path, names: int) -> Iterator[Server]:
     command = [sys.executable, "-m", "bench.dns_server", str(names)]
-    with Child(command, log=folder / "ours.log", core=SERVER_CORE) as child:
+    with Child(command, log=folder / "ours.log", core=_cores()[0]) as child:
         yield Server(name="ours", port=child.line()["port"], child=child)
 
 
@@ -100,12 +100,16 @@ def _nsd(folder: Path, names: int) -> Iterator[Server]:
     config = folder / "nsd.conf"
     config.write_text(_nsd_config(folder, zone, port), encoding="ascii")
     command = [str(nsd.path), "-d", "-c", str(config)]
-    with Child(command, log=folder / "nsd.log", core=SERVER_CORE, env=nsd.env) as child:
+    with Child(command, log=folder / "nsd.log", core=_cores()[0], env=nsd.env) as child:
         deadline_s = time.monotonic() + START_S
         while not _answers(port):
             if child.process.poll() is not None or not wait_until(deadline_s):
                 raise BenchError(f"NSD does not answer; its log:\n{child.log_tail()}")
         yield Server(name="nsd", port=port, child=child)
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0))
 
 
 def _zone_file(names: int) -> str:
@@ -148,7 +152,7 @@ def _answers(port: int) -> bool:
 
 
 def _run(dnsperf: Command, server: Server, queries: Path, seconds: int) -> DnsRound:
-    command = ["taskset", "-c", str(CLIENT_CORE), str(dnsperf.path)]
+    command = ["taskset", "-c", str(_cores()[-1]), str(dnsperf.path)]
     command += [
         "-s",
         "127.0.0.1",

@@ -240,8 +240,8 @@ def dns_section(folder: Path, size: Size) -> list[Section]:
             name="dns",
             title=f"DNS: {size.dns_names} names, beside NSD",
             how=f"{size.dns_rounds} rounds of {size.dns_seconds} s in alternating order, median; dnsperf asks for A"
-            " records with EDNS from one socket, 500 outstanding; the server alone on core 0, dnsperf on core 1; one"
-            " server process each. Ours takes 100 challenges a second meanwhile.",
+            " records with EDNS from one socket, 500 outstanding; the server alone on one core, dnsperf on the other;"
+            " one server process each. Ours takes 100 challenges a second meanwhile.",
             figures=figures,
             details={name: [asdict(each) for each in found] for name, found in rounds.items()},
             profile=_missed(figures, lambda: tuple(_dns_line(*each) for each in rounds.items())),
