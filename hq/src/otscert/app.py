@@ -162,6 +162,7 @@ def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
 
 async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
     """Run HQ until SIGTERM or SIGINT; raise `CannotStart`, `StoreError` or `PkiError` when it cannot start."""
+    told = _listen_to_signals()
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_one(config.data_dir))
         pki = PkiFolder(folder=config.pki_dir)
@@ -213,7 +214,7 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
         )
         _log.info("hq.ready", extra={"device": device, "dns": dns, "zone": config.zone.origin})
         ready(Listening(device=device, dns=dns))
-        await _until_told()
+        await told.wait()
         _log.info("hq.stopping")
 
 
@@ -323,12 +324,13 @@ def _end_on_error(task: asyncio.Task[None]) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-async def _until_told() -> None:
+def _listen_to_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set, from now on."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    await told.wait()
+    return told
 
 
 @contextmanager
