@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 import secrets
@@ -212,6 +213,7 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
                 _look_up_account(config.issuers[0], issuer, store, zone),
             )
         )
+        _spare_the_collector()
         _log.info("hq.ready", extra={"device": device, "dns": dns, "zone": config.zone.origin})
         ready(Listening(device=device, dns=dns))
         await told.wait()
@@ -322,6 +324,16 @@ def _end_on_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
         _log.critical("hq.failed", exc_info=task.exception())
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _spare_the_collector() -> None:
+    """Take what start-up made out of the cyclic collector's sight, and let it look less often.
+
+    Measured in the first-boot wave: a tenth of HQ's CPU went into looking at modules and classes that never go away.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _listen_to_signals() -> asyncio.Event:

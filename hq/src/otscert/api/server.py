@@ -61,6 +61,7 @@ class HttpsServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.load_cert_chain(certificate)
+        context.num_tickets = 0  # a box calls a few times a day: it would never resume a session
         self._context = context
         self._certificate = certificate
         config = uvicorn.Config(

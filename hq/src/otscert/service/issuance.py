@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -24,6 +24,7 @@ from otscert.ca.errors import CaError
 from otscert.ca.issuer import Dns01Challenge, Polled
 from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState
 from otscert.service.context import Hq
+from otscert.service.pace import Pace
 from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
 from otscert.service.topics import order_ended
 from otscert.store.certificates import Certificate
@@ -59,6 +60,9 @@ class Issuance:
     zone: ZonePublisher
     name_servers: NameServers
     signals: Signals
+    paces: Mapping[OrderStatus, Pace] = field(
+        default_factory=lambda: {OrderStatus.READY: Pace(), OrderStatus.VALID: Pace()}
+    )
 
     async def run(self, order: Order) -> Order:
         """Advance an order until it has ended; raise `CaError` or `IssuanceError` where it cannot go on now."""
@@ -123,7 +127,7 @@ class Issuance:
         if acme_order.status is OrderStatus.READY:
             acme_order = await self._send_csr(order, acme_order)
         if acme_order.status is not OrderStatus.VALID:
-            acme_order = await self._poll(order, until={OrderStatus.VALID})
+            acme_order = await self._poll(order, until=OrderStatus.VALID)
         return await self._store_certificate(order, await self.issuer.chain(acme_order)), None
 
     # ---- what the steps do
@@ -132,7 +136,7 @@ class Issuance:
         """Publish the values, see them served, tell the CA, and wait until it has looked."""
         if challenges:
             await self._answer_challenges(order, challenges)
-        return await self._poll(order, until={OrderStatus.READY})
+        return await self._poll(order, until=OrderStatus.READY)
 
     async def _answer_challenges(self, order: Order, challenges: Sequence[Dns01Challenge]) -> None:
         values = sorted({challenge.txt_value for challenge in challenges})
@@ -208,19 +212,24 @@ class Issuance:
             raise IssuanceError(of_outcome(polled.order.error), restart=True)
         return polled
 
-    async def _poll(self, order: Order, *, until: set[OrderStatus]) -> AcmeOrder:
+    async def _poll(self, order: Order, *, until: OrderStatus) -> AcmeOrder:
+        """Ask until the CA's order is as wanted: by its Retry-After, else as quickly as the CA has been lately."""
+        pace = self.paces[until]
         time_s = asyncio.get_running_loop().time
-        deadline_s = time_s() + POLL_UNTIL_S
+        began_s = time_s()
         retry_after_s: float | None = None
         attempt = 0
         while True:
             delay_s = next_poll_s(attempt, retry_after_s, self.hq.jitter())
-            if time_s() + delay_s > deadline_s:
-                reason = f"the CA has not said {' or '.join(sorted(each.value for each in until))} yet"
+            if retry_after_s is None:
+                delay_s = max(delay_s, pace.least_s(attempt))
+            if time_s() + delay_s > began_s + POLL_UNTIL_S:
+                reason = f"the CA has not said {until.value} yet"
                 raise IssuanceError(Fault(remedy=Remedy.POLL, reason=reason, retry_after_s=max(delay_s, _REQUEUE_S)))
             await asyncio.sleep(delay_s)
             polled = await self._poll_once(order)
-            if polled.order.status in until:
+            if polled.order.status is until:
+                pace.took(time_s() - began_s)
                 return polled.order
             attempt, retry_after_s = attempt + 1, polled.retry_after_s
 

@@ -18,6 +18,7 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
+from otscert.zones import quick_txt
 from otscert.zones.errors import CheckError
 
 ServerAddress = tuple[str, int]
@@ -68,6 +69,10 @@ async def txt_values(server: ServerAddress, name: str, timeout_s: float) -> set[
     """
     host, port = server
     try:
+        async with asyncio.timeout(timeout_s):
+            plain = await quick_txt.ask(server, name)
+        if plain is not None:
+            return plain
         query = dns.message.make_query(name, dns.rdatatype.TXT, use_edns=0, payload=1232, flags=0)
         async with asyncio.timeout(timeout_s):
             response, _ = await dns.asyncquery.udp_with_fallback(query, host, timeout=timeout_s, port=port)
