@@ -85,7 +85,7 @@ def _check_header(header: dict[str, Any]) -> None:
 def json_object(data: bytes, *, what: str) -> dict[str, Any]:
     """Parse strict JSON whose top is an object; duplicate members, NaN and bombs are `WireError`s."""
     try:
-        value = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_int=_bounded_int)
+        value = _STRICT.decode(data.decode("utf-8"))
     except WireError:
         raise
     except (ValueError, RecursionError):
@@ -110,3 +110,7 @@ def _bounded_int(text: str) -> int:
     if len(text) > 20:
         raise WireError("a JSON number has more than 20 digits")
     return int(text)
+
+
+# Made once: json.loads builds a decoder for every call that has hooks.
+_STRICT = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constants, parse_int=_bounded_int)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otscert.api.http import (
     BODY_S,
@@ -38,8 +38,8 @@ from otscert_agent.wire.messages import (
 from otscert_agent.wire.problems import ProblemType
 
 _log = logging.getLogger(__name__)
+_ORDER_PATH = re.compile(re.escape(PATH_ORDERS) + "[^/]+")
 UseCase = Callable[[Transaction, Request[Any]], Reply]
-Endpoint = Callable[[HttpRequest], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +55,24 @@ class DeviceApi:
     body_s: float = BODY_S
     """How long a message may take to arrive."""
 
-    def app(self) -> Starlette:
-        app = Starlette(
-            routes=[
-                self._route(PATH_HELLO, self._message(PATH_HELLO, Hello, self.hello, new_key=True, repeatable=True)),
-                self._route(PATH_ENROLL, self._message(PATH_ENROLL, Enroll, self.enroll, new_key=True)),
-                self._route(PATH_CHECKIN, self._message(PATH_CHECKIN, CheckIn, self.checkin, new_key=False)),
-                self._route(PATH_ORDERS + "{order_id}", self._order),
-            ],
-            exception_handlers={404: _no_such_page, 405: _no_such_page},
-        )
-        # A redirect would be built from the Host header, and no box follows one.
-        app.router.redirect_slashes = False
-        return app
+    def app(self) -> ASGIApp:
+        """The application. Four paths need no router: its layers cost more than a signature."""
+        messages = {
+            PATH_HELLO: self._message(PATH_HELLO, Hello, self.hello, new_key=True, repeatable=True),
+            PATH_ENROLL: self._message(PATH_ENROLL, Enroll, self.enroll, new_key=True),
+            PATH_CHECKIN: self._message(PATH_CHECKIN, CheckIn, self.checkin, new_key=False),
+        }
 
-    def _route(self, path: str, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]]) -> Route:
-        async def endpoint(request: HttpRequest) -> Response:
-            return await _respond(request, answer, within_s=self.body_s)
+        async def application(scope: Scope, receive: Receive, send: Send) -> None:
+            path = scope["path"]
+            answer = self._order if _ORDER_PATH.fullmatch(path) else messages.get(path)
+            if answer is None or scope["method"] != "POST":
+                response = _no_such_page()
+            else:
+                response = await _respond(HttpRequest(scope, receive), answer, within_s=self.body_s)
+            await response(scope, receive, send)
 
-        return Route(path, endpoint, methods=["POST"])
+        return application
 
     def _message(
         self, path: str, kind: Any, use_case: UseCase, *, new_key: bool, repeatable: bool = False
@@ -92,7 +91,7 @@ class DeviceApi:
         return answer
 
     async def _order(self, request: HttpRequest, body: bytes) -> Answer:
-        order_id = request.path_params["order_id"]
+        order_id = str(request.scope["path"]).removeprefix(PATH_ORDERS)
         read: Request[None] = await self.conversation.read(
             body,
             path=PATH_ORDERS + order_id,
@@ -131,5 +130,5 @@ def _response(answer: Answer, *, close: bool = False) -> Response:
     return Response(answer.body, status_code=answer.status, media_type=media_type, headers=headers)
 
 
-async def _no_such_page(_request: HttpRequest, _error: Exception) -> Response:
+def _no_such_page() -> Response:
     return _response(unsigned(ProblemType.NOT_FOUND, "this is HQ's device API; see docs/protocol.md for its paths"))
