@@ -33,7 +33,9 @@ def process_age_ms() -> float:
     try:
         # proc(5): the command may contain anything but is followed by the last ")"; starttime is field 22.
         ticks = int(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
-        return (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")) * 1000
+        # Rounded up, so that no step is told later than somebody who saw the process begin can have seen it.
+        began_s = (ticks + 1) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began_s) * 1000
     except (OSError, ValueError, IndexError, AttributeError):
         return time.process_time() * 1000
 

@@ -124,6 +124,7 @@ class _Terminal:
             self._progress.stop()
         first = results[0]
         if first.verified:
+            self._console.print(f"\nThe boot of {first.name}:", soft_wrap=True)
             self._console.print(_timeline(first))
         figures = _figures(demo, results)
         self._console.print(
@@ -145,7 +146,7 @@ class _Terminal:
 
 
 def _timeline(result: BoxResult) -> Table:
-    table = Table(title=f"The boot of {result.name}", title_justify="left")
+    table = Table()
     table.add_column("step")
     table.add_column("ms since power-on", justify="right")
     for step in result.steps:
