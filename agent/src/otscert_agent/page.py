@@ -21,9 +21,15 @@ MAX_HEAD_BYTES = 16 * 1024
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
-<style>body{{font:1rem/1.5 system-ui;margin:2rem auto;max-width:40rem;padding:0 1rem}}dt{{font-weight:600}}</style>
-<h1>{title}</h1><dl>{rows}</dl></html>
+<style>body{{font:1rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:44rem;padding:0 1rem;color:#1c2733}}
+h1{{font-size:1.5rem;overflow-wrap:anywhere}}dt{{font-weight:600;margin-top:.8rem}}dd{{margin:0}}p{{color:#52606d}}</style>
+<h1>{title}</h1><dl>{rows}</dl>
+<p>This page comes from the box itself. What you do here stays on your network.</p></html>
 """
+
+_WELL = "STEADY"
+_STATES = {_WELL: "All is well. The certificate renews by itself.", "HOLD": "On hold, until the maker lets it go on."}
+_UNDER_WAY = "A certificate is being obtained; what you see is served meanwhile."
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def render(status: BoxStatus) -> str:
         ("Name", status.name or "none yet"),
         ("Certificate valid from", _utc(status.not_before)),
         ("Certificate valid until", _utc(status.not_after)),
-        ("State", status.state),
+        ("State", _STATES.get(status.state, _UNDER_WAY)),
     ]
     if status.why:
         rows.append(("Waiting for", status.why))
