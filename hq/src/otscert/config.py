@@ -5,7 +5,6 @@ The only place that reads the environment. Unknown and malformed settings refuse
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,22 +13,18 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
+from otscert.config_values import ConfigError, apply_environment, flatten, known
 from otscert.domain.addresses import AddressError, AddressPolicy, IPAddress
 from otscert.domain.admission import Model, Naming, Policy
 from otscert.domain.errors import DomainError
 from otscert.domain.names import parse_zone
 from otscert.domain.quota import Quota
-from otscert.settings import REQUIRED, SETTINGS, Kind, Setting
+from otscert.settings import REQUIRED, Kind
 
 _HOUR_S = 3600
-# The command line's own, the agent's, and what the project's tests say to themselves.
-_NOT_OURS = ("OTSCERT_CONFIG", "OTSCERT_AGENT_", "OTSCERT_TEST_")
 _DAY_S = 24 * _HOUR_S
+__all__ = ["Config", "ConfigError", "IssuerConfig", "ZoneConfig", "load", "split_host_port"]
 E = TypeVar("E", Policy, Naming)
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used; the text says which setting, why, and what it should be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,100 +94,9 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
         raise ConfigError(f"{path} does not exist; otscert init writes one") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    values = _flatten(document)
-    _apply_environment(values, environment)
+    values = flatten(document)
+    apply_environment(values, environment)
     return _build(_Reader(values, folder=path.parent))
-
-
-def _flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict) and _known(name) is None:
-            flat.update(_flatten(value, f"{name}."))
-        else:
-            flat[name] = value
-    for name in flat:
-        setting = _known(name)
-        if setting is None:
-            raise ConfigError(f"{name} is not a setting.{_nearest(name)}")
-        if setting.kind is Kind.SECRET and not name.endswith("_file"):
-            raise ConfigError(f"{name} is a secret: keep it in a file of mode 0600 and set {name}_file")
-    return flat
-
-
-def _known(name: str) -> Setting | None:
-    """The setting that a dotted key means, secrets by file included."""
-    parts = name.split(".")
-    if len(parts) == 3:
-        parts[1] = "*"
-    pattern = ".".join(parts)
-    for setting in SETTINGS:
-        if setting.name == pattern or (setting.kind is Kind.SECRET and f"{setting.name}_file" == pattern):
-            return setting
-    return None
-
-
-def _nearest(name: str) -> str:
-    parts = name.split(".")
-    middle = parts[1] if len(parts) == 3 else "NAME"
-    names = [setting.name.replace("*", middle) for setting in SETTINGS]
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else " docs/settings.md lists all of them."
-
-
-def _apply_environment(values: dict[str, Any], environment: Mapping[str, str]) -> None:
-    named = {name.split(".")[1] for name in values if name.count(".") == 2}
-    for variable, text in environment.items():
-        if not variable.startswith("OTSCERT_") or variable.startswith(_NOT_OURS):
-            continue
-        name = _name_of(variable, named)
-        if name is None:
-            raise ConfigError(
-                f"the environment variable {variable} is not a setting.{_nearest_variable(variable, named)}"
-            )
-        setting = _known(name)
-        values[name] = text if setting is None or name.endswith("_file") else _from_text(setting, name, text)
-        if setting is not None and setting.kind is Kind.SECRET and not name.endswith("_file"):
-            values.pop(f"{name}_file", None)  # the environment wins over the file that the configuration names
-
-
-def _nearest_variable(variable: str, named: set[str]) -> str:
-    variables = [
-        setting.environment.replace("*", middle.upper().replace("-", "_"))
-        for setting in SETTINGS
-        for middle in (named if "*" in setting.name else {""})
-    ]
-    near = difflib.get_close_matches(variable, variables, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]}?" if near else " docs/settings.md lists all of them."
-
-
-def _name_of(variable: str, named: set[str]) -> str | None:
-    for setting in SETTINGS:
-        for middle in named if "*" in setting.name else {""}:
-            plain = setting.environment.replace("*", middle.upper().replace("-", "_"))
-            name = setting.name.replace("*", middle)
-            if variable == plain:
-                return name
-            if setting.kind is Kind.SECRET and variable == f"{plain}_FILE":
-                return f"{name}_file"
-    return None
-
-
-def _from_text(setting: Setting, name: str, text: str) -> Any:
-    if setting.kind is Kind.NUMBER:
-        if not text.isascii() or not text.isdigit():
-            raise ConfigError(f"{name} is {text!r}, but must be a whole number")
-        return int(text)
-    if setting.kind is Kind.SWITCH:
-        if text not in {"true", "false"}:
-            raise ConfigError(f"{name} is {text!r}, but must be true or false")
-        return text == "true"
-    if setting.kind is Kind.LIST:
-        return [item.strip() for item in text.split(",") if item.strip()]
-    if setting.kind is Kind.ADDRESSES:
-        raise ConfigError(f"{name} can only be set in the file")
-    return text
 
 
 _TYPES: dict[Kind, type] = {
@@ -218,7 +122,7 @@ class _Reader:
         return sorted({name.split(".")[1] for name in self._values if name.startswith(f"{table}.")})
 
     def get(self, name: str) -> Any:
-        setting = _known(name)
+        setting = known(name)
         if setting is None:
             raise LookupError(name)
         value = self._values.get(name, setting.default)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from otscert.domain.admission import Admission, Contribution, Model, Policy, judge_admission
@@ -18,27 +17,29 @@ from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
+from otscert.service.enroll_checks import (
+    addresses_of_a_new_box,
+    check_binding,
+    open_transaction,
+    refuse_known_key,
+)
 from otscert.service.hello import check_epoch, hash_token, known_model
 from otscert.service.ports import Signals, ZonePublisher
-from otscert.service.publish import SortedAddresses, published_addresses, sort_addresses
+from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal
 from otscert.service.topics import DUE
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
-from otscert_agent.wire import b64, jws, kdf
+from otscert_agent.wire import b64, kdf
 from otscert_agent.wire.errors import WireError
-from otscert_agent.wire.keys import PublicKey
 from otscert_agent.wire.messages import (
     EPOCH_TOKEN_BYTES,
     PATH_ORDERS,
     SEED_BYTES,
     TXID_BYTES,
-    TYP_BINDING,
-    Binding,
     Enroll,
     Granted,
     Refused,
-    from_object,
 )
 from otscert_agent.wire.problems import ProblemType
 
@@ -57,9 +58,9 @@ class Enrolment:
     signals: Signals
 
     def __call__(self, transaction: Transaction, request: Request[Enroll]) -> Reply:
-        row = _open_transaction(transaction, request)
+        row = open_transaction(transaction, request)
         if row.device_id is None:
-            _check_binding(transaction, request, row)
+            check_binding(transaction, request, row)
         csr = self._checked_csr(transaction, request, row)
         if row.csr_sha256 is not None:
             return self._granted_again(transaction, request, row)
@@ -81,7 +82,7 @@ class Enrolment:
         if row.csr_sha256 is not None and row.csr_sha256 != csr.sha256:
             raise Refusal(ProblemType.TXID_CONFLICT, "this transaction was enrolled with another CSR; say hello again")
         if row.csr_sha256 is None:
-            _refuse_known_key(transaction, csr.spki_sha256, csr.x_coordinate, row)
+            refuse_known_key(transaction, csr.spki_sha256, csr.x_coordinate, row)
         return csr
 
     def _admit(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
@@ -93,7 +94,7 @@ class Enrolment:
         if admission.policy is None:
             return Reply(message=Refused(reason=admission.reason, final=False, retry_after_s=3600))
         self._spend_admission(transaction, request, model, admission)
-        addresses = _addresses_of_a_new_box(model, request.message.addresses)
+        addresses = addresses_of_a_new_box(model, request.message.addresses)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         device = self._new_device(request, row, admission, addresses.allowed, epoch_token)
         transaction.devices.add(device)
@@ -268,7 +269,7 @@ class Enrolment:
         raw = request.key.raw
         x_coordinate = raw[1:33] if len(raw) == 65 else raw
         spki_sha256 = hashlib.sha256(raw).digest()
-        _refuse_known_key(transaction, spki_sha256, x_coordinate, row)
+        refuse_known_key(transaction, spki_sha256, x_coordinate, row)
         transaction.verified_keys.add(
             spki_sha256=spki_sha256,
             x_coordinate=x_coordinate,
@@ -315,53 +316,3 @@ class Enrolment:
                     f"policy {admission.policy} of model {model.name} admits {quota.count} boxes in {quota.period_s} s",
                     retry_after_s=decision.retry_after_s,
                 )
-
-
-def _addresses_of_a_new_box(model: Model, texts: Sequence[str]) -> SortedAddresses:
-    """Raise `Refusal` when a new box sent addresses and none can be published: its owner would find nothing."""
-    addresses = sort_addresses(model, texts)
-    if texts and not addresses.allowed:
-        reasons = "; ".join(f"{address} {reason}" for address, reason in addresses.refused.items())
-        raise Refusal(ProblemType.BAD_ADDRESS, f"{reasons}. Send the box's private LAN addresses")
-    return addresses
-
-
-def _open_transaction(transaction: Transaction, request: Request[Enroll]) -> HelloRow:
-    row = transaction.hellos.get(request.message.txid)
-    if row is None or row.expires_at_s < request.now_s:
-        raise Refusal(ProblemType.UNKNOWN_TXID, "HQ has no open transaction with this txid; say hello again")
-    if row.identity is not None and row.identity != request.thumbprint:
-        raise Refusal(ProblemType.TXID_CONFLICT, "this transaction was enrolled by another key")
-    return row
-
-
-def _check_binding(transaction: Transaction, request: Request[Enroll], row: HelloRow) -> None:
-    """The hello key must have named this identity key as its successor, in this transaction."""
-    hello_key = transaction.keys.get(row.thumbprint)
-    if hello_key is None:
-        raise Refusal(ProblemType.UNKNOWN_TXID, "HQ has forgotten the hello of this transaction; say hello again")
-    if request.thumbprint == row.thumbprint:
-        raise Refusal(
-            ProblemType.BAD_SIGNATURE,
-            "the hello key signs hello only: derive the identity key from HQ's contribution, enroll with that one",
-        )
-    if request.known is not None and request.known.device_id is not None and row.identity is None:
-        raise Refusal(ProblemType.BAD_CONTRIBUTION, "this identity key belongs to a device already")
-    try:
-        binding = jws.from_object(dict(request.message.binding or {}))
-        binding.verify(PublicKey(hello_key.alg, hello_key.raw))
-        bound = from_object(Binding, jws.json_object(binding.payload, what="the binding"))
-    except WireError as error:
-        raise Refusal(ProblemType.BAD_SIGNATURE, f"the binding of the identity key: {error}") from error
-    if binding.header["typ"] != TYP_BINDING or bound != Binding(txid=row.txid, thumbprint=request.thumbprint):
-        raise Refusal(ProblemType.BAD_SIGNATURE, "the binding names another transaction or another key")
-
-
-def _refuse_known_key(transaction: Transaction, spki_sha256: bytes, x_coordinate: bytes, row: HelloRow) -> None:
-    holder = transaction.verified_keys.holder(spki_sha256=spki_sha256, x_coordinate=x_coordinate)
-    if holder is not None:
-        raise Refusal(
-            ProblemType.BAD_CONTRIBUTION,
-            "this key was used before; make a new one. If the firmware did not repeat it, the box's randomness did",
-            event=("key.duplicate", holder, {"model": row.model, "fingerprint": row.fingerprint, "label": row.label}),
-        )
