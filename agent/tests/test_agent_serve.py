@@ -301,3 +301,15 @@ def test_the_first_pair_has_nothing_to_go_back_to(disk: Disk) -> None:
 def test_commands_are_run_without_a_shell_and_say_why_they_failed(command: list[str], why: str | None) -> None:
     found = served.run_command(command)
     assert found is None if why is None else why in (found or "")
+
+
+def test_commands_learn_none_of_the_agents_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OTSCERT_AGENT_TOKEN", "secret")
+    monkeypatch.setenv("OTSCERT_AGENT_MODEL", "m1")
+    monkeypatch.setenv("OTHER", "kept")
+    seen = tmp_path / "environment.json"
+    told = "import json, os, sys; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
+    assert served.run_command([sys.executable, "-c", told, str(seen)]) is None
+    environment = json.loads(seen.read_text())
+    assert environment["OTHER"] == "kept"
+    assert not [name for name in environment if name.startswith("OTSCERT_AGENT_")]

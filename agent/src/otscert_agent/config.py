@@ -15,6 +15,7 @@ from typing import Any
 from otscert_agent.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "OTSCERT_AGENT_"
+DEFAULT_FILE = Path("/etc/otscert/agent.toml")
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,25 @@ class Settings:
         return self.hq_url.rstrip("/")
 
 
+def without_settings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for another program: all of it but this agent's own settings, the claim token among them."""
+    environ = os.environ if environment is None else environment
+    return {name: value for name, value in environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+
+
 def load(path: Path | None, environment: Mapping[str, str] | None = None) -> Settings:
     """Read file and environment (which wins); raise `ConfigError` that says what is wrong and what to write."""
     environ = os.environ if environment is None else environment
     values = _defaults()
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
     if path is not None:
         values.update(_from_file(path))
     values.update(_from_environment(environ))
     missing = [name for name, value in values.items() if value is REQUIRED]
     if missing:
-        where = path or f"the environment ({ENVIRONMENT_PREFIX}{missing[0].upper()})"
-        raise ConfigError(f"{missing[0]} is not set in {where}; it has no default")
+        where = path or f"the environment ({ENVIRONMENT_PREFIX}{missing[0].upper()}), and there is no {DEFAULT_FILE}"
+        raise ConfigError(f"{missing[0]} is not set in {where}; write it there, or name a file with --config")
     return _checked(values)
 
 
@@ -94,7 +103,12 @@ def split_address(text: str, name: str) -> tuple[str, int]:
 
 
 def _defaults() -> dict[str, Any]:
-    return {setting.name: setting.default for setting in SETTINGS}
+    return {
+        setting.name: setting.kind(setting.default)
+        if setting.kind is Path and setting.default is not REQUIRED
+        else setting.default
+        for setting in SETTINGS
+    }
 
 
 def _from_file(path: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable
 
+from otscert_agent import config
 from otscert_agent.disk import Disk
 
 CONNECT_TIMEOUT_S = 5.0
@@ -56,12 +57,17 @@ def presented_leaf(host: str, port: int, server_name: str | None) -> str | None:
 
 
 def run_command(command: Sequence[str]) -> str | None:
-    """Run a configured command; returns why it failed, or None. Its output is not ours to keep."""
+    """Run a configured command; returns why it failed, or None. Its output is not ours to keep, nor our settings its."""
     import subprocess  # noqa: PLC0415  # a box that serves its page itself never needs it
 
     try:
         done = subprocess.run(  # noqa: S603  # the maker's own configuration, a list, no shell
-            list(command), timeout=COMMAND_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+            list(command),
+            timeout=COMMAND_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=config.without_settings(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{command[0]}: {error}"
