@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import pytest
 from agent.tests.harness import certificates as pki
 from agent.tests.harness.box import Enough, HeldTime, TestBox
 from agent.tests.harness.hq import Call, FakeHq
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from otscert_agent.disk import FileOps
 from otscert_agent.errors import ConfigError
@@ -421,6 +423,14 @@ def test_an_answer_with_a_wrong_header_is_refused(hq: FakeHq, box: MakeBox, head
     hq.faults = []
     one.time.most_waits = 100
     one.agent.run(until=Step.STEADY)
+
+
+@pytest.mark.parametrize("what", ["duplicate extension", "garbled extension", "unknown curve"])
+def test_a_chain_that_cannot_be_read_does_not_end_the_box(hq: FakeHq, box: MakeBox, what: str) -> None:
+    der = pki.unreadable(pki.answer_leaf(pki.make_root()))[what].public_bytes(Encoding.DER)
+    hq.faults = [resigned(hq, x5c=[base64.b64encode(der).decode()]) for _ in range(20)]
+    one = box(time=HeldTime(3))
+    never_gets_past(one, Step.HELLO, "pinned root" if what == "unknown curve" else "cannot be read")
 
 
 @pytest.mark.parametrize("member", ["protected", "payload", "signature"])

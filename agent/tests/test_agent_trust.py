@@ -95,6 +95,21 @@ def test_a_path_longer_than_the_root_allows_is_refused() -> None:
         check(pki.answer_leaf(middle), middle)
 
 
+@pytest.mark.parametrize("what", ["duplicate extension", "garbled extension", "unknown curve"])
+def test_a_certificate_that_raises_when_it_is_read_is_refused_like_a_foreign_one(what: str) -> None:
+    answer = pki.unreadable(pki.answer_leaf(ROOT))[what]
+    middle = pki.unreadable(pki.tls_leaf(ROOT))["unknown curve"]
+    for chain in ([answer], [pki.answer_leaf(ROOT).certificate, middle]):
+        with pytest.raises(UntrustedError):
+            trust.check_answer_chain(chain, PINS, time=TIME, memory=HqMemory(), build_epoch=BUILD)
+
+
+@pytest.mark.parametrize("what", ["duplicate extension", "garbled extension"])
+def test_a_tls_leaf_that_raises_when_it_is_read_is_refused(what: str) -> None:
+    with pytest.raises(UntrustedError, match="cannot be read"):
+        trust.check_tls_leaf(pki.unreadable(pki.tls_leaf(ROOT))[what], HqMemory(), BUILD)
+
+
 def test_an_empty_chain_is_refused() -> None:
     with pytest.raises(UntrustedError, match="no certificate"):
         check()

@@ -118,14 +118,13 @@ def _chain(x5c: Any) -> list[x509.Certificate]:
 
 
 def _certificate(der: bytes) -> x509.Certificate:
-    try:
+    with trust.readable():
         return x509.load_der_x509_certificate(der)
-    except ValueError:
-        raise UntrustedError("HQ's certificate cannot be read") from None
 
 
 def _answer_key(leaf: x509.Certificate) -> PublicKey:
-    key = leaf.public_key()
+    with trust.readable():
+        key = leaf.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise UntrustedError("HQ's answer key is not on P-256")
     return PublicKey.from_raw(ES256, key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from otscert_agent import trust
 from otscert_agent.errors import UntrustedError, ZeroKeyError
 from otscert_agent.facts import CertificateFacts
 from otscert_agent.wire import point
@@ -37,6 +38,7 @@ def key_pem(scalar: int) -> bytes:
     return _private_key(scalar).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+@trust.readable()
 def check_chain(chain_pem: str, scalar: int, names: list[str]) -> CertificateFacts:
     """Check what HQ delivers before it is installed: our key, our names, links that hold.
 

@@ -57,7 +57,7 @@ def presented_leaf(host: str, port: int, server_name: str | None) -> str | None:
 
 
 def run_command(command: Sequence[str]) -> str | None:
-    """Run a configured command; returns why it failed, or None. Its output is not ours to keep, nor our settings its."""
+    """Run a configured command; returns why it failed, or None. Neither keeps what is the other's."""
     import subprocess  # noqa: PLC0415  # a box that serves its page itself never needs it
 
     try:

@@ -6,12 +6,13 @@ Pure: certificates and remembered facts in, new facts or `UntrustedError` out. T
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from otscert_agent.errors import ConfigError, UntrustedError
@@ -32,6 +33,28 @@ _UNDERSTOOD = {
     ExtensionOID.NAME_CONSTRAINTS,
     _EXT_GENERATION,
 }
+
+
+# Extensions, dates and keys are parsed when they are asked for, not when a certificate is loaded; and these are what
+# cryptography raises then, not all of them below ValueError.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+@contextlib.contextmanager
+def readable() -> Iterator[None]:
+    """Raise `UntrustedError` when a certificate turns out to be unreadable, at whatever is asked of it."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise UntrustedError(f"a certificate from HQ cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,7 @@ def floor(memory: HqMemory, build_epoch: int) -> int:
     return build_epoch if memory.deaf_s >= DEAF_LIMIT_S else max(build_epoch, memory.floor)
 
 
+@readable()
 def check_tls_leaf(leaf: x509.Certificate, memory: HqMemory, build_epoch: int) -> HqMemory:
     """Check HQ's TLS leaf, whose chain and host name the TLS stack has verified. Returns the new memory."""
     _check_purpose(leaf, ExtendedKeyUsageOID.SERVER_AUTH, critical=False)
@@ -70,6 +94,7 @@ def check_tls_leaf(leaf: x509.Certificate, memory: HqMemory, build_epoch: int) -
     return dataclasses.replace(memory, tls_generation=generation, floor=newest)
 
 
+@readable()
 def check_answer_chain(
     chain: Sequence[x509.Certificate], pins: Pins, *, time: int, memory: HqMemory, build_epoch: int
 ) -> HqMemory:
@@ -114,7 +139,7 @@ def _check_links(chain: Sequence[x509.Certificate], pins: Pins) -> None:
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature):
         return False
     return True
 

@@ -95,6 +95,19 @@ def answer_leaf(
     )
 
 
+def unreadable(leaf: KeyPair) -> dict[str, x509.Certificate]:
+    """`leaf` as somebody would send it who wants to end the reader: each loads, and raises when it is asked."""
+    curve, eku, constraints = b"\x2a\x86\x48\xce\x3d\x03\x01\x07", b"\x06\x03\x55\x1d\x25", b"\x06\x03\x55\x1d\x13"
+    garbled = leaf.der.replace(constraints + b"\x01\x01\xff\x04\x02\x30", constraints + b"\x01\x01\xff\x04\x02\x31")
+    changed = {
+        "duplicate extension": leaf.der.replace(eku, constraints),
+        "garbled extension": garbled,
+        "unknown curve": leaf.der.replace(curve, curve[:-1] + b"\x7f"),
+    }
+    assert leaf.der not in changed.values()
+    return {what: x509.load_der_x509_certificate(der) for what, der in changed.items()}
+
+
 def issue(ca: KeyPair, csr_der: bytes) -> str:
     """A public CA's answer to a CSR: leaf and issuer, PEM."""
     csr = x509.load_der_x509_csr(csr_der)
