@@ -23,7 +23,7 @@ from otscert.settings import REQUIRED, Kind
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
-__all__ = ["Config", "ConfigError", "IssuerConfig", "ZoneConfig", "load", "split_host_port"]
+__all__ = ["Config", "ConfigError", "IssuerConfig", "ZoneConfig", "load", "parse", "split_host_port"]
 E = TypeVar("E", Policy, Naming)
 
 
@@ -89,11 +89,22 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     """Read and check the configuration; raise `ConfigError`."""
     environment = os.environ if environment is None else environment
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; otscert init writes one") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: it is not UTF-8 text ({error.reason})") from error
+    return parse(text, path=path, environment=environment)
+
+
+def parse(text: str, *, path: Path, environment: Mapping[str, str]) -> Config:
+    """Check the text of a configuration as if it stood at `path`; raise `ConfigError`."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
     values = flatten(document)
     apply_environment(values, environment)
     return _build(_Reader(values, folder=path.parent))
@@ -130,7 +141,8 @@ class _Reader:
             raise ConfigError(f"{name} is missing: {setting.sentence}")
         wrong = not isinstance(value, _TYPES[setting.kind]) or (setting.kind is Kind.NUMBER and isinstance(value, bool))
         if wrong or (setting.kind is Kind.LIST and not all(isinstance(item, str) for item in value)):
-            raise ConfigError(f"{name} must be a {setting.kind.value}: {setting.sentence}")
+            article = "" if setting.kind is Kind.SWITCH else "a "
+            raise ConfigError(f"{name} must be {article}{setting.kind.value}: {setting.sentence}")
         if setting.kind is Kind.NUMBER and value < 0:
             raise ConfigError(f"{name} must not be negative")
         return value
@@ -147,8 +159,10 @@ class _Reader:
                 self.secret_files.append(path)
             try:
                 return path.read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"{name}_file cannot be read: {error}") from error
+            except OSError as error:
+                raise ConfigError(f"{name}_file cannot be read: {path}: {error.strerror}") from error
+            except UnicodeDecodeError as error:
+                raise ConfigError(f"{name}_file cannot be read: {path} is not UTF-8 text") from error
         return str(self.get(name))
 
 

@@ -134,6 +134,16 @@ def installed(empty: Installation, made_by_init: Installation) -> Installation:
     return empty
 
 
+@pytest.fixture
+def as_nobody_special() -> tuple[str, ...]:
+    """What to put before a command so that modes of folders hold for it, also when the tests run as root."""
+    if os.geteuid() != 0:
+        return ()
+    setpriv = shutil.which("setpriv")
+    assert setpriv, "setpriv is part of Debian's util-linux, which every system has"
+    return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
+
+
 @dataclass(slots=True)
 class DnsWorld:
     """A resolver, the parent's name server and the zone's own, at one address; each is told apart by the question.

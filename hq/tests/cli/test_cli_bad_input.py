@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -39,21 +37,25 @@ def test_a_typo_names_the_nearest_setting(installed: Installation, arguments: li
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("terms_agreed = false", 'terms_agreed = "no"', "issuer.ca.terms_agreed must be a true or false"),
+        ("terms_agreed = false", 'terms_agreed = "no"', "issuer.ca.terms_agreed must be true or false"),
         ('policies = ["token"]', 'policies = ["tokn"]', "model.box.policies has 'tokn', but knows open, token"),
         (
             'policies = ["token"]',
             "polices = []",
             "model.box.polices is not a setting. Did you mean model.box.policies?",
         ),
-        ("[zone]", "[zone", "otscert.toml cannot be read"),
+        ("[zone]", "[zone", "otscert.toml is not TOML: Expected ']' at the end of a table declaration (at line 5,"),
         ("https://127.0.0.1:1/", "http://127.0.0.1:1/", "issuer.ca.directory_url must start with https://"),
         (
             "token_file",
             "token",
             "model.box.token is a secret: keep it in a file of mode 0600 and set model.box.token_file",
         ),
-        ("hq-data/token-box", "hq-data/tokens", "model.box.token_file cannot be read"),
+        (
+            "hq-data/token-box",
+            "hq-data/tokens",
+            "model.box.token_file cannot be read: hq-data/tokens: No such file or directory",
+        ),
     ],
 )
 def test_a_wrong_value_is_named_with_what_it_should_be(installed: Installation, old: str, new: str, words: str) -> None:
@@ -85,16 +87,6 @@ def test_a_device_port_in_use_is_named_with_its_setting(installed: Installation)
         line = refused(installed.run("serve"))
     assert f"the device API cannot listen at 127.0.0.1:{installed.device_port}" in line
     assert f"ss -lntup 'sport = :{installed.device_port}', or change listen.device" in line
-
-
-@pytest.fixture
-def as_nobody_special() -> tuple[str, ...]:
-    """What to put before a command so that modes of folders hold for it, also when the tests run as root."""
-    if os.geteuid() != 0:
-        return ()
-    setpriv = shutil.which("setpriv")
-    assert setpriv, "setpriv is part of Debian's util-linux, which every system has"
-    return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
 
 
 def test_a_data_folder_that_is_read_only_is_named(

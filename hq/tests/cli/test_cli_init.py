@@ -5,6 +5,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 Installation = Any  # the class lives in conftest.py, which cannot be imported
 
 
@@ -59,6 +61,8 @@ def test_init_does_not_replace_a_root_that_firmware_may_have_pinned(empty: Insta
     again = empty.init()
     assert again.returncode == 1
     assert "root.pem exists: HQ's root is pinned in firmware" in again.stderr
+    assert "keep it and write a configuration by hand (docs/settings.md)" in again.stderr
+    assert "move hq-data/pki away" in again.stderr
     assert (empty.folder / "hq-data" / "pki" / "root.pem").read_bytes() == root
     assert not empty.config.exists()
 
@@ -70,14 +74,60 @@ def test_a_bad_zone_is_refused_and_nothing_is_written(empty: Installation) -> No
     assert list(empty.folder.iterdir()) == []
 
 
-def test_a_public_url_in_the_zone_is_refused_and_no_configuration_is_left(empty: Installation) -> None:
-    done = empty.init("--public-url", "https://hq.boxes.example.com")
-    assert done.returncode == 1
-    assert "the zone is for boxes alone" in done.stderr
-    assert not empty.config.exists()
+@pytest.mark.parametrize(
+    ("option", "value", "status", "words"),
+    [
+        ("--public-url", "https://hq.boxes.example.com", 1, "the zone is for boxes alone"),
+        ("--public-url", "http://hq.example.com", 1, "must look like https://hq.example.com:8443"),
+        ("--issuer", "letsencript", 2, "'letsencript' is not known; write letsencrypt-staging, letsencrypt, or"),
+        ("--address", "hq.example.com", 2, "'hq.example.com' is not an IP address"),
+        ("--model", "../box", 2, "'../box' is not a name"),
+        ("--contact", 'a"b', 1, "is not TOML"),
+    ],
+)
+def test_what_is_refused_leaves_nothing_behind(
+    empty: Installation, option: str, value: str, status: int, words: str
+) -> None:
+    done = empty.init(option, value)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert list(empty.folder.iterdir()) == []
 
 
-def test_a_missing_option_is_named_with_status_2(empty: Installation) -> None:
-    done = empty.run("init", "--zone", "boxes.example.com")
+def test_all_missing_options_are_named_with_status_2(empty: Installation) -> None:
+    done = empty.run("init")
     assert done.returncode == 2
-    assert "Missing option '--public-url'" in done.stderr
+    assert "'--zone' / '--public-url' / '--address': needed, but not given" in done.stderr
+    assert "'--zone'" not in empty.run("init", "--zone", "boxes.example.com").stderr
+
+
+@pytest.mark.parametrize("place", ["closed/otscert.toml", "closed/below/otscert.toml"])
+def test_a_place_that_cannot_be_written_is_one_sentence(
+    empty: Installation, as_nobody_special: tuple[str, ...], place: str
+) -> None:
+    closed = empty.folder / "closed"
+    closed.mkdir(mode=0o500)
+    given = ("--zone", "boxes.example.com", "--public-url", "https://hq.example.com", "--address", "192.0.2.1")
+    try:
+        done = empty.run("init", *given, "--config", place, before=as_nobody_special)
+    finally:
+        closed.chmod(0o700)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "closed cannot be written (Permission denied): run this as the user that owns it" in line
+    assert list(closed.iterdir()) == []
+
+
+def test_terms_and_production_are_among_the_next_steps(empty: Installation) -> None:
+    done = empty.init("--issuer", "letsencrypt-staging")
+    assert "3. Read the CA's terms" in done.stdout
+    assert "set terms_agreed = true in\n   [issuer.letsencrypt-staging] of otscert.toml" in done.stdout
+    assert "rename [issuer.letsencrypt-staging]" in done.stdout
+    assert 'directory_url = "https://acme-v02.api.letsencrypt.org/directory"' in done.stdout
+
+
+def test_what_is_agreed_and_trusted_needs_no_further_step(empty: Installation) -> None:
+    done = empty.init("--issuer", "letsencrypt", "--agree-terms", "--config", "hq.toml")
+    assert "terms" not in done.stdout
+    assert "staging" not in done.stdout
+    assert "3. Run: otscert doctor --config hq.toml, then otscert serve --config hq.toml." in done.stdout

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.config import Config, load
+from otscert.config import Config, load, parse
 
 _PLACES = (Path("otscert.toml"), Path("/etc/otscert/otscert.toml"))
 
@@ -29,6 +29,12 @@ AfterOption = Annotated[str, typer.Option("--after", help="Go on after this id, 
 def load_config(path: Path | None) -> Config:
     """Load the configuration from where the option or convention says; raises `ConfigError`."""
     return load(config_path(path), os.environ)
+
+
+def check_text(text: str, path: Path, *, model: str, token: str) -> Config:
+    """Check a configuration that is not written yet, nor is the file of its model's token; raises `ConfigError`."""
+    variable = f"OTSCERT_MODEL_{model.upper().replace('-', '_')}_TOKEN"
+    return parse(text, path=path, environment={**os.environ, variable: token})
 
 
 def config_path(path: Path | None) -> Path:

@@ -45,10 +45,18 @@ class PkiFolder:
     def tls_pem(self) -> Path:
         return self.folder / "tls.pem"
 
+    def root_exists(self) -> str:
+        """What to say to who would make a root where one is."""
+        return (
+            f"{self.root_pem} exists: HQ's root is pinned in firmware, so it is never replaced silently;"
+            " keep it and write a configuration by hand (docs/settings.md),"
+            f" or, when no box pins it, move {self.folder} away"
+        )
+
     def create(self, *, zone: str, hosts: tuple[str, ...], passphrase: bytes | None, now_s: int) -> None:
         """Make root, leaves and store key; raise `PkiError` when there already is a root."""
         if self.root_pem.exists():
-            raise PkiError(f"{self.root_pem} exists: HQ's root is pinned in firmware, so it is never replaced silently")
+            raise PkiError(self.root_exists())
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         now = utc_now_from(now_s)
         root = make_root(zone, now=now)
