@@ -143,6 +143,48 @@ def test_hq_may_remember_more_of_the_seq_than_the_box(hq: FakeHq, box: MakeBox) 
     assert calls(hq, "checkin")[-1].request.header["seq"] == 1001
 
 
+@pytest.mark.parametrize("last_seq", [2**53 - 2, 2**53 - 1, 2**60])
+def test_a_hello_key_whose_numbers_are_used_up_is_replaced(hq: FakeHq, box: MakeBox, last_seq: int) -> None:
+    hq.refusals = [problem(ProblemType.STALE_SEQ, "hello", hq, last_seq=last_seq)]
+    # With one number left that one is used; the answer to it is lost for good, so that another is needed.
+    hq.faults = [lambda call: b"" if call.request.header["seq"] == 2**53 - 1 else None] * 2
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    hellos = calls(hq, "hello")
+    assert max(call.request.header["seq"] for call in hq.book.calls) < 2**53
+    assert hellos[-1].request.header["seq"] == 1
+    assert hellos[0].request.header["jwk"] != hellos[-1].request.header["jwk"]
+    assert hq.book.violations == []
+
+
+def test_an_identity_whose_numbers_are_used_up_is_told_to_a_person_and_asks_seldom(hq: FakeHq, box: MakeBox) -> None:
+    one = box(time=HeldTime(most_waits=20))
+    one.agent.run(until=Step.STEADY)
+    identity, began = one.store.state.identity, one.time.now()
+    hq.refusals = [problem(ProblemType.STALE_SEQ, "checkin", hq, last_seq=2**53 - 1) for _ in range(50)]
+    with pytest.raises(Enough):
+        one.agent.run()
+    assert "operator" in json.dumps(one.lines("problem"))
+    assert max(call.request.header["seq"] for call in hq.book.calls) < 2**53
+    assert one.store.state.identity == identity
+    asked = len(calls(hq, "checkin"))
+    assert asked >= 3  # HQ may have been put right
+    assert (one.time.now() - began) / asked > 600
+
+
+def test_an_identity_that_spent_its_last_number_sends_no_more(hq: FakeHq, box: MakeBox) -> None:
+    one = box(time=HeldTime(most_waits=20))
+    one.agent.run(until=Step.STEADY)
+    identity = one.store.state.identity
+    assert identity is not None
+    one.store.raise_seq("identity", 2**53 - 1)
+    sent = len(hq.book.calls)
+    with pytest.raises(Enough):
+        one.agent.run()
+    assert len(hq.book.calls) == sent
+    assert "used up" in json.dumps(one.lines("problem"))
+
+
 def test_a_pending_box_shows_the_pairing_code_and_asks_again_with_the_same_txid(hq: FakeHq, box: MakeBox) -> None:
     hq.pendings = 3
     one = box()

@@ -188,6 +188,10 @@ class Conversation:
             if getattr(self._store.state, which) is not None:
                 self._store.raise_seq(which, last_seq)
 
+    def drop_hello_key(self) -> None:
+        """The next hello makes another key; nothing depends on this one before HQ has granted a name."""
+        self._store.save(hello=None)
+
     def become_unknown(self) -> None:
         """HQ does not know this box any more: the identity key says hello as a new box does. The pair stays served."""
         state = self._store.state

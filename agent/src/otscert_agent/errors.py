@@ -37,6 +37,10 @@ class ProblemError(AgentError):
         self.problem = problem
 
 
+class SpentKeyError(AgentError):
+    """A key has no `seq` left: HQ remembers, or the box has used, the highest that protocol v1 allows."""
+
+
 class NotReadyError(AgentError):
     """The kernel's random number generator is not ready, and nothing that needs it may run."""
 

@@ -17,6 +17,7 @@ from otscert_agent.errors import (
     ConfigError,
     NotReadyError,
     ProblemError,
+    SpentKeyError,
     StateError,
     UnreachableError,
     ZeroKeyError,
@@ -24,7 +25,7 @@ from otscert_agent.errors import (
 from otscert_agent.facts import CertificateFacts, installed_facts
 from otscert_agent.parts import Handed, Parts
 from otscert_agent.reactions import Reaction, reaction_to
-from otscert_agent.state import BoxState
+from otscert_agent.state import MAX_SEQ, BoxState
 from otscert_agent.steps import Event, Step, next_step, resume_event
 from otscert_agent.wire import messages
 from otscert_agent.wire.errors import WireError
@@ -301,6 +302,8 @@ class Agent:
             return self._react(error)
         if isinstance(error, (ZeroKeyError, NotReadyError)):
             return Event.NEW_HELLO if self.step is not Step.STEADY else Event.AGAIN
+        if isinstance(error, SpentKeyError):
+            return self._spent(str(error))
         if isinstance(error, ConfigError):
             if self.step in {Step.LOCK, Step.HOLD, Step.ENTROPY}:
                 raise error
@@ -331,14 +334,23 @@ class Agent:
         if reaction in {Reaction.ASK_PERSON, Reaction.CHECK_IN}:
             return self._ask_person(why, problem.retry_after_s)
         if reaction is Reaction.RAISE_SEQ and problem.last_seq is not None:
+            if problem.last_seq >= MAX_SEQ:
+                return self._spent(f"{why} (HQ remembers the highest sequence number there is)")
             conversation.raise_seq(problem.last_seq)
         self._pause(self._backoff.next_s(problem.retry_after_s), why)
         if reaction is Reaction.INTRODUCE:
             conversation.become_unknown()
-            return Event.NEW_HELLO
-        if reaction is Reaction.NEW_HELLO and self.step is not Step.STEADY:
-            return Event.NEW_HELLO
-        return Event.AGAIN
+        anew = reaction is Reaction.NEW_HELLO and self.step is not Step.STEADY
+        return Event.NEW_HELLO if anew or reaction is Reaction.INTRODUCE else Event.AGAIN
+
+    def _spent(self, why: str) -> Event:
+        """A key without numbers. A hello key is replaced; an identity is HQ's to change, and a person has to ask."""
+        if self.step is not Step.HELLO or self._store.state.device_id is not None:
+            return self._ask_person(f"{why}; HQ's operator has to make this box start over")
+        self._parts.report.problem(f"{why}; another hello key is made")
+        self._converse().drop_hello_key()
+        self._pause(self._backoff.next_s(), why)
+        return Event.NEW_HELLO
 
     def _note_deaf(self) -> None:
         """Count the time in which HQ gave no acceptable answer, so that one wrong date cannot last (`trust.floor`)."""

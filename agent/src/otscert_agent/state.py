@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from otscert_agent.disk import Disk
-from otscert_agent.errors import StateError
+from otscert_agent.errors import SpentKeyError, StateError
 
 FILE = "state.json"
 VERSION = 1
+MAX_SEQ = 2**53 - 1  # protocol.md, "Limits": what a JSON number carries exactly everywhere
 SEQ_BLOCK = 16  # numbers reserved per write: a poll every half minute costs the flash one write in eight minutes
 
 
@@ -115,9 +116,14 @@ class Store:
             self.save()
 
     def next_seq(self, which: str) -> int:
-        """The next unused `seq` of the key `which` (hello | identity), durable as used before it is returned."""
+        """The next unused `seq` of the key `which` (hello | identity), durable as used before it is returned.
+
+        Raises `SpentKeyError` when there is none left.
+        """
         key: KeyState = getattr(self._state, which)
         seq = self._seq.get(key.seed, key.seq_limit) + 1
+        if seq > MAX_SEQ:
+            raise SpentKeyError(f"the {which} key has used up its sequence numbers")
         if seq > key.seq_limit:
             self.save(**{which: dataclasses.replace(key, seq_limit=seq + SEQ_BLOCK - 1)})
         self._seq[key.seed] = seq
