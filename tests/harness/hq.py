@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otscert.api.device.routes import DeviceApi
 from otscert.api.http import BODY_S
+from otscert.api.room import Room
 from otscert.api.server import HEAD_S, HttpsServer
 from otscert.app import ACCOUNT_KEY, OwnNameServers
 from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
@@ -161,6 +162,7 @@ class HqOptions:
     head_s: float = HEAD_S
     body_s: float = BODY_S
     lives: int | None = None
+    room: Room = field(default_factory=Room)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -221,7 +223,9 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
         stack.push_async_callback(dns.stop)
         await dns.start(LOOPBACK, options.dns_port)
         switch = _Switch()
-        https = HttpsServer(switch, host=LOOPBACK, port=0, certificate=pki.tls_pem, head_s=options.head_s)
+        https = HttpsServer(
+            switch, host=LOOPBACK, port=0, certificate=pki.tls_pem, room=options.room, head_s=options.head_s
+        )
         port = await https.start()
         stack.push_async_callback(https.stop)
         hq, seal, signals = _hq(options, port), Seal(pki.store_key()), LocalSignals()

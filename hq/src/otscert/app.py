@@ -26,6 +26,7 @@ import uvloop
 from otscert.acme.account import ExternalAccount
 from otscert.acme.errors import ExternalAccountError
 from otscert.api.device.routes import DeviceApi
+from otscert.api.room import Room, room_for_files
 from otscert.api.server import HttpsServer
 from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
 from otscert.ca.errors import CaError
@@ -247,8 +248,9 @@ async def _start_api(
     config: Config, api: DeviceApi, pki: PkiFolder, stack: AsyncExitStack
 ) -> tuple[tuple[str, int], ...]:
     app, taken = api.app(), []
+    room = Room(most=room_for_files(), exempt=config.trusted_proxies)
     for host, port in config.listen_device:
-        server = HttpsServer(app, host=host, port=port, certificate=pki.tls_pem)
+        server = HttpsServer(app, host=host, port=port, certificate=pki.tls_pem, room=room)
         try:
             taken.append((host, await server.start()))
         except OSError as error:

@@ -185,3 +185,22 @@ async def test_an_empty_txid_does_not_bring_back_an_older_answer(scene: Scene) -
     (await box.renew()).granted()  # now `previous` is the previous token, and no check-in belongs to it
     body = box.sign(box.identity, CheckIn.TYP, PATH_CHECKIN, box.checkin_message(epoch_token=previous, txid=""))
     assert_says(await box.post(PATH_CHECKIN, body), 400, "txid")
+
+
+async def test_an_old_enrolment_cannot_be_repeated_around_the_ratchet(scene: Scene) -> None:
+    """A copy of the state from the first boot, after the box has checked in and renewed."""
+    box = await admitted(scene)
+    await box.check_in()
+    first = box.challenge, box.d0, box.r
+    assert (await box.renew()).typ == "otscert-v1-granted"
+    box.challenge, box.d0, box.r = first
+    assert (await box.enroll()).problem is ProblemType.UNKNOWN_TXID
+
+
+async def test_a_box_that_moves_all_the_time_does_not_fill_the_disk(scene: Scene) -> None:
+    box = await admitted(scene)
+    for number in range(30):
+        assert (await box.check_in(addresses=[f"192.168.1.{number + 1}"])).typ == ANSWER
+    ((count,),) = await scene.hq.rows("SELECT count(*) FROM event WHERE kind = 'device.moved'")
+    assert count == 20
+    assert (await scene.hq.rows("SELECT addresses FROM device")) == [("192.168.1.30",)]

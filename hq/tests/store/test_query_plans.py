@@ -47,6 +47,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "challenges.put": lambda t: t.challenges.put("o1", "label", ["v"]),
     "challenges.drop": lambda t: t.challenges.drop("o1"),
     "events.append": lambda t: t.events.append("k", now_s=1),
+    "events.sweep": lambda t: t.events.sweep(before_s=1),
+    "hellos.sweep_d0": lambda t: t.hellos.sweep_d0(before_s=1),
     "events.of_device": lambda t: t.events.of_device("d1", limit=3),
     "names.reserve": lambda t: t.names.reserve("label1", txid="t1"),
     "hellos.remember_d0": lambda t: t.hellos.remember_d0(b"d", now_s=1),

@@ -49,7 +49,7 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
     address = _parse(peer)
     while address is not None and hops and any(address in network for network in trusted):
         address = _parse(hops.pop())
-    return _bucket(address) if address is not None else peer
+    return bucket_of(address) if address is not None else peer
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
@@ -60,8 +60,8 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
-def _bucket(address: IPv4Address | IPv6Address) -> str:
-    """Quotas count an IPv6 /64 as one caller: a single host has all of it."""
+def bucket_of(address: IPv4Address | IPv6Address) -> str:
+    """How an address is counted. Quotas count an IPv6 /64 as one caller: a single host has all of it."""
     if isinstance(address, IPv4Address):
         return str(address)
     return str(IPv6Network((address, 64), strict=False))

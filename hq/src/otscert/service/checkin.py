@@ -14,6 +14,7 @@ from otscert.domain.renewal import judge_renewal, next_checkin_s
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
 from otscert.service.hello import hash_token, known_model
+from otscert.service.notes import note
 from otscert.service.ports import Seal, ZonePublisher
 from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal, make_problem
@@ -58,9 +59,7 @@ class CheckingIn:
         if decision.verdict is RatchetVerdict.REPEAT:
             return self._again(transaction, device)
         if decision.verdict is RatchetVerdict.START_OVER:
-            transaction.events.append(
-                "clone.seen", now_s=request.now_s, device_id=device.id, data={"reason": decision.reason}
-            )
+            note(transaction, "clone.seen", now_s=request.now_s, device_id=device.id, data={"reason": decision.reason})
             return Reply(message=make_problem(ProblemType.START_OVER, f"{decision.reason}; enrol as a new box"))
         if decision.verdict is RatchetVerdict.FREEZE:
             return self._freeze(transaction, device, decision.reason, now_s=request.now_s)
@@ -101,16 +100,16 @@ class CheckingIn:
         sealed = self.seal.close(json.dumps(asdict(answer)).encode(), purpose=_PURPOSE)
         transaction.devices.remember_checkin(device.id, sealed)
         if addresses != device.addresses:
-            transaction.events.append(
+            note(
+                transaction,
                 "device.moved",
                 now_s=request.now_s,
                 device_id=device.id,
                 data={"addresses": addresses, "refused": sorted_addresses.refused},
             )
         elif checkin.addresses and not sorted_addresses.allowed:
-            transaction.events.append(
-                "address.refused", now_s=request.now_s, device_id=device.id, data={"refused": sorted_addresses.refused}
-            )
+            refused = {"refused": sorted_addresses.refused}
+            note(transaction, "address.refused", now_s=request.now_s, device_id=device.id, data=refused)
         publish = published_addresses(model, addresses)
         return Reply(message=answer, after=lambda: _publish(self.zone, device.label, publish, model))
 
@@ -163,7 +162,7 @@ class CheckingIn:
         if sha256 is None or transaction.certificates.seen_served(sha256, device_id=device.id, now_s=now_s):
             return
         if sha256 != device.served_sha256:
-            transaction.events.append("served.other", now_s=now_s, device_id=device.id, data={"sha256": sha256})
+            note(transaction, "served.other", now_s=now_s, device_id=device.id, data={"sha256": sha256})
 
 
 def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from otscert.domain.seq import SeqVerdict, judge_seq
 from otscert.service.context import Hq
+from otscert.service.notes import note
 from otscert.service.ports import AnswerSigner, Seal, Store
 from otscert.service.refusal import Refusal, make_problem
 from otscert.store.errors import StoreUnavailable
@@ -87,10 +88,11 @@ class Conversation:
             key = _introduced_key(envelope.header)
             thumbprint = key.thumbprint() if key is not None else thumbprint
             _check_introduction(envelope.header, allowed=new_key)
+            # Before anything is said about the key: a message for another HQ must not be told that this one forgot it.
+            seq = _seq(envelope.header, typ=typ, url=self._hq.public_url + path)
             known = await self._store.read(lambda transaction: transaction.keys.get(thumbprint))
             key = key or _remembered_key(known)
             _verify(envelope, key)
-            seq = _seq(envelope.header, typ=typ, url=self._hq.public_url + path)
             message = _payload(envelope.payload, kind)
         except WireError as error:
             raise Refused(self._problem(ProblemType.MALFORMED, str(error), envelope, thumbprint)) from error
@@ -132,7 +134,7 @@ class Conversation:
             except Refusal as refusal:
                 if refusal.event is not None:
                     kind, device_id, data = refusal.event
-                    transaction.events.append(kind, now_s=request.now_s, device_id=device_id, data=data)
+                    note(transaction, kind, now_s=request.now_s, device_id=device_id, data=data)
                 answer = self._sign(refusal.problem, request.thumbprint, request.digest)
                 refused = True
             else:

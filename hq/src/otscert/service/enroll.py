@@ -10,6 +10,7 @@ import hmac
 from dataclasses import dataclass, replace
 
 from otscert.domain.admission import Admission, Contribution, Model, Policy, judge_admission
+from otscert.domain.callers import buckets
 from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr
 from otscert.domain.device import Device, DeviceState, may_order
 from otscert.domain.names import certificate_names
@@ -24,6 +25,7 @@ from otscert.service.enroll_checks import (
     refuse_known_key,
 )
 from otscert.service.hello import check_epoch, hash_token, known_model
+from otscert.service.notes import note
 from otscert.service.ports import Signals, ZonePublisher
 from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal
@@ -157,6 +159,10 @@ class Enrolment:
         device = transaction.devices.get(order.device_id) if order else None
         if order is None or device is None or row.identity != request.thumbprint or device.ratchet.last_txid:
             raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; say hello again")
+        # Only the newest enrolment: an older one in an old copy of the state must not get around the ratchet.
+        if transaction.orders.of_device(device.id, limit=1)[0].id != order.id:
+            raise Refusal(ProblemType.UNKNOWN_TXID, "a later enrolment took this one's place; check in or say hello")
+        note(transaction, "enrolment.repeated", now_s=request.now_s, device_id=device.id)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         ratchet = replace(device.ratchet, token_hash=hash_token(epoch_token))
         transaction.devices.save(replace(device, ratchet=ratchet), seen_token_hash=device.ratchet.token_hash)
@@ -302,13 +308,15 @@ class Enrolment:
     def _spend_admission(
         self, transaction: Transaction, request: Request[Enroll], model: Model, admission: Admission
     ) -> None:
-        buckets = [
-            (f"admit:model:{model.name}", model.admissions_per_model),
-            (f"admit:address:{model.name}:{request.address}", model.admissions_per_address),
+        of_address = model.admissions_per_address
+        charged = [
+            (f"admit:address:{model.name}:{bucket}", replace(of_address, count=of_address.count * share))
+            for bucket, share in buckets(request.address)
         ]
+        charged.append((f"admit:model:{model.name}", model.admissions_per_model))
         if admission.policy is Policy.TOKEN:
-            buckets.append((f"admit:token:{self._token_bucket(request, model.name)}", model.admissions_per_model))
-        for bucket, quota in buckets:
+            charged.append((f"admit:token:{self._token_bucket(request, model.name)}", model.admissions_per_model))
+        for bucket, quota in charged:
             decision = transaction.quotas.spend(bucket, quota, now_ms=request.now_s * 1000)
             if not decision.allowed:
                 raise Refusal(

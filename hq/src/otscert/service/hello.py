@@ -6,9 +6,10 @@ Nothing is admitted here and nothing is published; the row and the reserved name
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otscert.domain.admission import Model, asks
+from otscert.domain.callers import buckets
 from otscert.domain.device import Device
 from otscert.domain.names import RANDOM_BYTES, certificate_names, make_label
 from otscert.domain.quota import Quota
@@ -23,6 +24,7 @@ from otscert_agent.wire.messages import NONCE_BYTES, TXID_BYTES, Challenge, Cont
 from otscert_agent.wire.problems import ProblemType
 
 TRANSACTION_S = 600
+HELLOS_PER_DEVICE = Quota(count=30, period_s=3600)
 MOST_OPEN = 4
 """Open transactions of one key: the twins of a cloned image share a hello key until HQ's r tells them apart."""
 _NAME_TRIES = 8
@@ -41,8 +43,12 @@ class SayingHello:
         model = known_model(self.hq, hello.model)
         d0 = _check(hello)
         device = _renewing_device(transaction, request)
-        if device is None:
-            _spend(transaction, f"hello:address:{request.address}", self.hq.hellos_per_address, request)
+        if device is not None:
+            _spend(transaction, f"hello:device:{device.id}", HELLOS_PER_DEVICE, request)
+        else:
+            for bucket, share in buckets(request.address):
+                quota = self.hq.hellos_per_address
+                _spend(transaction, f"hello:address:{bucket}", replace(quota, count=quota.count * share), request)
             _spend(transaction, f"hello:model:{model.name}", self.hq.hellos_per_model, request)
         transaction.hellos.end_oldest(request.thumbprint, keep=MOST_OPEN - 1)
         txid = b64.encode(self.hq.randomness(TXID_BYTES))

@@ -8,6 +8,8 @@ from otscert.store.transaction import Transaction
 
 EVERY_S = 60.0
 _STRANGER_S = 3600
+_REMEMBERED_S = 400 * 24 * 3600
+"""Events and D0s: longer than any certificate lives."""
 
 
 async def sweep(hq: Hq, store: Store) -> None:
@@ -18,5 +20,7 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.hellos.sweep(now_s=now_s)
         transaction.keys.sweep(created_before_s=now_s - _STRANGER_S)
         transaction.quotas.sweep(now_ms=now_s * 1000)
+        transaction.events.sweep(before_s=now_s - _REMEMBERED_S)
+        transaction.hellos.sweep_d0(before_s=now_s - _REMEMBERED_S)
 
     await store.write(work)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from otscert.domain.order import Order, OrderState
 from otscert.service.context import Hq
 from otscert.service.conversation import Answer, Conversation, Refused, Request
 from otscert.service.ports import Signals, Store
 from otscert.service.refusal import make_problem
-from otscert.service.topics import order_ended
+from otscert.service.topics import order_ended, poll_replaced
 from otscert.store.errors import StoreUnavailable
 from otscert.store.transaction import Transaction
 from otscert_agent.wire.messages import OrderState as OrderStateMessage
@@ -28,6 +28,8 @@ class OrderPolling:
     store: Store
     signals: Signals
     conversation: Conversation
+    held: dict[str, int] = field(default_factory=dict)
+    """The `seq` of the newest poll of each key: an older one is answered at once, so that one box holds one place."""
 
     async def __call__(self, request: Request[None], order_id: str) -> Answer:
         refused = await self.conversation.claim(request)
@@ -35,16 +37,25 @@ class OrderPolling:
             return refused
         time_s = asyncio.get_running_loop().time
         deadline_s = time_s() + HOLD_S
+        if request.thumbprint in self.held:
+            self.signals.publish(poll_replaced(request.thumbprint))
+        self.held[request.thumbprint] = request.seq
         # Listening starts before looking, so that an end in between is not missed.
-        with self.signals.listen(order_ended(order_id)) as heard:
+        with self.signals.listen(order_ended(order_id), poll_replaced(request.thumbprint)) as heard:
             try:
                 message = await self._look(request, order_id)
-                while _worth_holding(message) and time_s() < deadline_s:
+                while self._is_newest(request) and _worth_holding(message) and time_s() < deadline_s:
                     await heard(deadline_s - time_s())
                     message = await self._look(request, order_id)
             except StoreUnavailable:
                 return self.conversation.unavailable(request)
+            finally:
+                if self._is_newest(request):
+                    del self.held[request.thumbprint]
         return self.conversation.answer(request, message)
+
+    def _is_newest(self, request: Request[None]) -> bool:
+        return self.held.get(request.thumbprint) == request.seq
 
     async def _look(self, request: Request[None], order_id: str) -> OrderStateMessage:
         def read(transaction: Transaction) -> OrderStateMessage | None:

@@ -57,7 +57,7 @@ class Signals(Protocol):
 
     def publish(self, topic: str) -> None: ...
 
-    def listen(self, topic: str) -> AbstractContextManager[Callable[[float], Awaitable[None]]]:
+    def listen(self, *topics: str) -> AbstractContextManager[Callable[[float], Awaitable[None]]]:
         """Listen from now on; awaiting the function returns at a `publish` since then, or after so many seconds."""
         ...
 

@@ -19,9 +19,10 @@ class LocalSignals:
             event.set()
 
     @contextmanager
-    def listen(self, topic: str) -> Iterator[Callable[[float], Awaitable[None]]]:
+    def listen(self, *topics: str) -> Iterator[Callable[[float], Awaitable[None]]]:
         event = asyncio.Event()
-        self._listening[topic].add(event)
+        for topic in topics:
+            self._listening[topic].add(event)
 
         async def heard(timeout_s: float) -> None:
             with suppress(TimeoutError):
@@ -32,6 +33,7 @@ class LocalSignals:
         try:
             yield heard
         finally:
-            self._listening[topic].discard(event)
-            if not self._listening[topic]:
-                del self._listening[topic]
+            for topic in topics:
+                self._listening[topic].discard(event)
+                if not self._listening[topic]:
+                    del self._listening[topic]

@@ -6,5 +6,9 @@ DUE = "orders.due"
 """An order became due now."""
 
 
+def poll_replaced(thumbprint: str) -> str:
+    return f"poll.replaced:{thumbprint}"
+
+
 def order_ended(order_id: str) -> str:
     return f"order.ended:{order_id}"

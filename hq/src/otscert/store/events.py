@@ -38,6 +38,10 @@ class Events:
             (now_s, kind, device_id, order_id, json.dumps(data or {}, separators=(",", ":"))),
         )
 
+    def sweep(self, *, before_s: int) -> int:
+        """Forget what happened before; returns how many."""
+        return self._sql("DELETE FROM event WHERE at_s < ?", (before_s,)).rowcount
+
     def of_device(self, device_id: str, *, limit: int) -> list[Event]:
         """The device's newest events, newest first."""
         rows = self._sql(

@@ -87,6 +87,10 @@ class Hellos:
             self._sql("DELETE FROM name WHERE device_id IS NULL AND txid = ?", (txid,))
             self._sql("DELETE FROM hello WHERE txid = ?", (txid,))
 
+    def sweep_d0(self, *, before_s: int) -> int:
+        """Forget D0s seen before; returns how many."""
+        return self._sql("DELETE FROM seen_d0 WHERE seen_at_s < ?", (before_s,)).rowcount
+
     def sweep(self, *, now_s: int) -> int:
         """End what has expired and free the names it reserved; returns how many."""
         self._sql(

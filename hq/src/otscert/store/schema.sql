@@ -66,6 +66,8 @@ CREATE TABLE seen_d0 (
     seen_at_s       INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX seen_d0_by_time ON seen_d0 (seen_at_s);
+
 -- Every name ever given or reserved; a name in use is never deleted, so it is never given twice.
 CREATE TABLE name (
     label           TEXT    PRIMARY KEY,
@@ -155,3 +157,4 @@ CREATE TABLE event (
 ) STRICT;
 CREATE INDEX event_by_device ON event (device_id, id);
 CREATE INDEX event_by_kind ON event (kind, id);
+CREATE INDEX event_by_time ON event (at_s);

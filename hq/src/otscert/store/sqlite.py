@@ -84,6 +84,12 @@ class SqliteStore:
         except sqlite3.Error as error:
             outcomes = [StoreUnavailable(f"the database cannot be written: {error}")] * len(group)
             self._roll_back()
+        except BaseException:
+            # A panic below Python, or the end of the process: nobody may wait for an answer that does not come.
+            self._roll_back()
+            for _, future in group:
+                future.cancel()
+            raise
         for (_, future), outcome in zip(group, outcomes, strict=True):
             if future.cancelled():
                 continue
