@@ -127,6 +127,35 @@ def test_ctrl_c_ends_everything_and_leaves_nothing() -> None:
     assert not [pid for pid in running.pids() if alive(pid)]
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.1, 0.6, 1.2])
+def test_ctrl_c_while_it_starts_leaves_nothing_either(after_s: float, tmp_path: Path) -> None:
+    pebble = require_part("pebble")
+    line = [sys.executable, "-m", "otscert", "demo", "--pebble", str(pebble.path), "--boxes", "8"]
+    process = subprocess.Popen(
+        line, env={**os.environ, "TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("starting the CA")
+    time.sleep(after_s)  # any moment from here on must do; a few are tried
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=STOP_S)
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+    assert _processes_that_name(tmp_path) == []
+
+
+def _processes_that_name(folder: Path) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            octets = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if bytes(folder) in octets and int(entry.name) != os.getpid():
+            found.append(octets.split(b"\0")[0].decode(errors="replace"))
+    return found
+
+
 def test_a_box_that_dies_is_named_and_makes_the_exit_status_fail() -> None:
     with running_demo("--once", "--boxes", "2") as running:
         os.kill(running.started["pids"]["boxes"][0], signal.SIGKILL)

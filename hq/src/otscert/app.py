@@ -296,7 +296,8 @@ async def _look_up_account(issuer: IssuerConfig, ca: AcmeIssuer, store: SqliteSt
             identities = (issuer.caa_identity,) if issuer.caa_identity else (await ca.directory()).meta.caa_identities
             await store.write(partial(_keep_account, name=issuer.name, url=account.url))
         except (CaError, StoreUnavailable) as error:
-            _log.warning("issuer.not_reached", extra={"issuer": issuer.name, "reason": str(error)})
+            hint = f"otscert issuer test {issuer.name} says what to do"
+            _log.warning("issuer.no_account", extra={"issuer": issuer.name, "reason": str(error), "hint": hint})
             await asyncio.sleep(_ACCOUNT_RETRY_S)
             continue
         zone.set_caa([f"{name}; accounturi={account.url}; validationmethods=dns-01" for name in identities])

@@ -9,7 +9,6 @@ import statistics
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +19,7 @@ from rich.table import Table
 from otscert.cli.options import JsonOption
 from otscert.ops.demo import BoxResult, Demo
 from otscert.ops.demo_hq import DemoError
+from otscert.ops.interrupts import Interrupts
 from otscert.ops.pebble import PebbleError
 
 _MOST_SHOWN = 10
@@ -35,11 +35,12 @@ def demo(
     ] = None,
 ) -> None:
     """Show the whole path: a box boots, gets a name and a certificate, and serves HTTPS. Loopback only."""
-    signal.signal(signal.SIGTERM, _stop)
+    interrupts = Interrupts()
+    interrupts.install()
     show = _JsonLines() if as_json else _Terminal(boxes)
     results: list[BoxResult] = []
     try:
-        with Demo(boxes=boxes, pebble=pebble, say=show.say) as running:
+        with Demo(boxes=boxes, pebble=pebble, say=show.say, interrupts=interrupts) as running:
             show.started(running)
             for result in running.results(keep_running=not once):
                 results.append(result)
@@ -52,12 +53,8 @@ def demo(
         typer.echo(f"otscert demo: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        typer.echo("ended; nothing is left behind", err=True)
+        typer.echo("\nended; nothing is left behind", err=True)
     raise typer.Exit(0 if len(results) == boxes and all(result.verified for result in results) else 1)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 class _JsonLines:

@@ -20,6 +20,7 @@ from typing import Self
 
 from otscert.ops.demo_box import DemoBox, Step
 from otscert.ops.demo_hq import DemoHq, Ports
+from otscert.ops.interrupts import Interrupts
 from otscert.ops.pebble import Pebble, find_pebble, start_pebble
 from otscert.ops.verify import Verdict, verify_box
 
@@ -48,10 +49,13 @@ class BoxResult:
 class Demo:
     """A context: entering starts CA, HQ and boxes; `results` yields each box's verdict; leaving ends everything."""
 
-    def __init__(self, *, boxes: int, pebble: Path | None = None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, *, boxes: int, pebble: Path | None = None, say: Callable[[str], None], interrupts: Interrupts
+    ) -> None:
         self._count = boxes
         self._pebble = pebble
         self._say = say
+        self._held = interrupts.held
         self._stack = ExitStack()
         self.folder = Path()
         self.ca: Pebble
@@ -61,33 +65,50 @@ class Demo:
         self.root_pem = Path()
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self.folder = Path(tempfile.mkdtemp(prefix="otscert-demo-"))
-            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            ports = Ports(device=_free_port(), dns=_free_port())
-            self._say("starting the CA (Pebble)")
-            binary = find_pebble(self._pebble)
-            (self.folder / "ca").mkdir()
-            self.ca = stack.enter_context(
-                start_pebble(binary=binary, folder=self.folder / "ca", dns_server=f"127.0.0.1:{ports.dns}")
-            )
-            self.root_pem = self.folder / "ca-root.pem"
-            self.root_pem.write_text("".join(self.ca.issuing_roots()), encoding="ascii")
-            self._say("starting HQ")
-            self.hq = DemoHq(self.folder, ports, died=self._hq_died)
-            stack.callback(self.hq.stop)
-            self.hq.start(self.ca)
-            self._say(f"switching on {self._count} {'box' if self._count == 1 else 'boxes'}")
-            stack.callback(self._stop_boxes)
-            for number in range(self._count):
-                self.boxes.append(DemoBox.start(self.folder / f"box{number + 1}", self.hq))
-            self._stack = stack.pop_all()
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.close()
+        self._end()
+
+    def _start(self) -> None:
+        # Each step is finished, and noted for the end, before Ctrl-C is heard.
+        with self._held():
+            self.folder = Path(tempfile.mkdtemp(prefix="otscert-demo-"))
+            self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            ports = Ports(device=_free_port(), dns=_free_port())
+            self._say("starting the CA (Pebble)")
+            self.ca = self._start_ca(ports)
+        with self._held():
+            self._say("starting HQ")
+            self.hq = DemoHq(self.folder, ports, died=self._hq_died)
+            self._stack.callback(self.hq.stop)
+            self.hq.start(self.ca)
+            self._stack.callback(self._stop_boxes)
+        self._say(f"switching on {self._count} {'box' if self._count == 1 else 'boxes'}")
+        for number in range(self._count):
+            with self._held():
+                self.boxes.append(DemoBox.start(self.folder / f"box{number + 1}", self.hq))
+
+    def _start_ca(self, ports: Ports) -> Pebble:
+        binary = find_pebble(self._pebble)
+        (self.folder / "ca").mkdir()
+        ca = self._stack.enter_context(
+            start_pebble(binary=binary, folder=self.folder / "ca", dns_server=f"127.0.0.1:{ports.dns}")
+        )
+        self.root_pem = self.folder / "ca-root.pem"
+        self.root_pem.write_text("".join(ca.issuing_roots()), encoding="ascii")
+        return ca
+
+    def _end(self) -> None:
+        with self._held():
+            self._stack.close()
 
     def results(self, *, keep_running: bool) -> Iterator[BoxResult]:
         """Each box's result as soon as it is known; boxes are switched off after it unless they shall keep running."""

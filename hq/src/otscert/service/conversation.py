@@ -8,6 +8,7 @@ always get the same answer, whatever happened in between.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
@@ -28,6 +29,9 @@ from otscert_agent.wire.problems import ProblemType
 M = TypeVar("M")
 MAX_SEQ = 2**53 - 1  # what every JSON implementation can count to
 _ANSWER = "answer"
+_TELL_AGAIN_S = 60
+_MOST_TOLD = 1000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class Conversation:
         self._store = store
         self._signer = signer
         self._seal = seal
+        self._told: dict[tuple[str, str], int] = {}
 
     async def read(
         self, body: bytes, *, path: str, typ: str, kind: type[M] | None, address: str, new_key: bool
@@ -120,9 +125,11 @@ class Conversation:
         because the two boxes of a cloned image without entropy send the same bytes, and must not get the same r.
         """
         replies: list[Reply] = []
+        said: list[str] = []
 
         def work(transaction: Transaction) -> Answer:
             replies.clear()
+            said.clear()
             repeated = self._repeated(transaction, request, repeatable=repeatable)
             if repeated is not None:
                 return repeated
@@ -137,10 +144,12 @@ class Conversation:
                     note(transaction, kind, now_s=request.now_s, device_id=device_id, data=data)
                 answer = self._sign(refusal.problem, request.thumbprint, request.digest)
                 refused = True
+                said.append(f"{refusal.problem.title}: {refusal}")
             else:
                 replies.append(reply)
                 answer = self._sign(reply.message, request.thumbprint, request.digest)
                 refused = isinstance(reply.message, messages.Refused)
+                said.extend([reply.message.reason] if refused else [])
             # A stranger's refused message leaves nothing behind: rows are not to be had for the asking.
             if current.known is not None or not refused:
                 self._record(transaction, request, None if repeatable else answer)
@@ -153,7 +162,19 @@ class Conversation:
         for reply in replies:
             if reply.after is not None:
                 reply.after()
+        self._tell_refusal(request, said)
         return answer
+
+    def _tell_refusal(self, request: Request[M], said: list[str]) -> None:
+        """Log why a box was refused, once a minute for an address and a reason: a stranger must not fill the log."""
+        for reason in said:
+            told = (request.address, reason)
+            if request.now_s - self._told.get(told, 0) < _TELL_AGAIN_S:
+                return
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told[told] = request.now_s
+            _log.info("box.refused", extra={"reason": reason, "address": request.address, "box": request.thumbprint})
 
     async def claim(self, request: Request[M]) -> Answer | None:
         """Accept the `seq` of a question that changes nothing; None means go on. The same bytes may ask again."""
