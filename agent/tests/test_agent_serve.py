@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -13,12 +14,14 @@ from pathlib import Path
 
 import pytest
 from agent.tests.harness import certificates as pki
-from agent.tests.harness.box import HeldTime
+from agent.tests.harness.box import HeldTime, TestBox
+from agent.tests.harness.hq import FakeHq
 
-from otscert_agent import page, served
+from otscert_agent import app, page, served
 from otscert_agent.disk import Disk
 from otscert_agent.page import BoxStatus
-from otscert_agent.serve import PairError, ReloadingHttpsServer
+from otscert_agent.serve import MAX_CONNECTIONS, PairError, ReloadingHttpsServer
+from otscert_agent.steps import Step
 
 NAME = "abc.boxes.example.com"
 STATUS = BoxStatus(name=NAME, names=[NAME], state="STEADY", device_id="device-1", not_before=0, not_after=1803168000)
@@ -115,6 +118,80 @@ def test_a_client_that_says_nothing_keeps_nobody_else_waiting(disk: Disk, server
     with socket.create_connection(server.address, 5), socket.create_connection(server.address, 5) as junk:
         junk.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert presented(server) == sha256(leaf)
+
+
+@pytest.fixture
+def hurried(disk: Disk) -> Iterator[ReloadingHttpsServer]:
+    disk.install_pair(files(pair()))
+    made = ReloadingHttpsServer(("127.0.0.1", 0), disk.current, page.handler(lambda: STATUS), request_timeout_s=0.6)
+    made.start()
+    yield made
+    made.stop()
+
+
+def dripped_until_hung_up(connection: socket.socket) -> int:
+    """Send a byte every 0.1 s; how many went out before the other side had closed. Not more than 50 are sent."""
+    connection.settimeout(0.1)
+    return next((sent for sent in range(50) if _is_hung_up(connection)), 50)
+
+
+def _is_hung_up(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"x")
+        return connection.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_head_that_drips_in_has_one_deadline_as_a_whole(hurried: ReloadingHttpsServer) -> None:
+    context = ssl.create_default_context(cadata=CA.pem.decode())
+    context.verify_flags |= 0x200000
+    with (
+        socket.create_connection(hurried.address, 5) as plain,
+        context.wrap_socket(plain, server_hostname=NAME) as connection,
+    ):
+        assert 3 <= dripped_until_hung_up(connection) < 20
+
+
+def test_a_handshake_that_drips_in_has_the_same_deadline(hurried: ReloadingHttpsServer) -> None:
+    with socket.create_connection(hurried.address, 5) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00")  # a record of 512 bytes is announced
+        assert 3 <= dripped_until_hung_up(connection) < 20
+
+
+def test_who_has_waited_longest_makes_room_and_a_full_page_is_still_seen(
+    disk: Disk, server: ReloadingHttpsServer
+) -> None:
+    leaf = pair()
+    disk.install_pair(files(leaf))
+    server.start()
+    with contextlib.ExitStack() as opened:
+        crowd = [opened.enter_context(socket.create_connection(server.address, 5)) for _ in range(MAX_CONNECTIONS)]
+        assert presented(server) == sha256(leaf)
+        crowd[0].settimeout(2)
+        assert crowd[0].recv(1) == b""
+        crowd[-1].settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            crowd[-1].recv(1)
+
+
+def test_after_the_handshake_the_oldest_makes_room_as_well(disk: Disk, server: ReloadingHttpsServer) -> None:
+    leaf = pair()
+    disk.install_pair(files(leaf))
+    server.start()
+    context = ssl.create_default_context(cadata=CA.pem.decode())
+    context.verify_flags |= 0x200000
+    with contextlib.ExitStack() as opened:
+        plain = opened.enter_context(socket.create_connection(server.address, 5))
+        first = opened.enter_context(context.wrap_socket(plain, server_hostname=NAME))
+        for _ in range(MAX_CONNECTIONS - 1):
+            opened.enter_context(socket.create_connection(server.address, 5))
+        assert presented(server) == sha256(leaf)
+        first.settimeout(2)
+        with contextlib.suppress(ssl.SSLEOFError):  # closed without TLS's own goodbye
+            assert first.recv(1) == b""
 
 
 def test_the_page_shows_name_and_validity_and_never_asks_for_hsts(disk: Disk, server: ReloadingHttpsServer) -> None:
@@ -275,6 +352,52 @@ def test_when_nothing_helps_the_box_goes_back_to_the_pair_that_is_served(
     folder = disk.current_pair()
     assert folder is not None
     assert folder.name == "000001"
+
+
+def test_silence_is_no_reason_to_go_back(disk: Disk) -> None:
+    disk.install_pair(files(pair()))
+    new = pair()
+    folder = disk.install_pair(files(new))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        web = served.WebServer(host="127.0.0.1", port=unused.getsockname()[1], reload=lambda: None)
+        check = served.verify(web, sha256(new), NAME, disk, HeldTime().wait)
+    assert (check.ok, check.rolled_back, check.served_sha256) == (False, False, None)
+    assert "nothing is served" in check.why
+    assert disk.current_pair() == folder
+
+
+def test_after_a_way_back_the_old_pair_does_not_count_as_issued_and_the_new_one_stays(
+    hq: FakeHq, box: Callable[..., TestBox]
+) -> None:
+    first = box()
+    first.agent.run(until=Step.STEADY)
+    root = first.disk.root
+    (root / "serving").symlink_to("pairs/000001")  # a web server that never looks again
+    first.close()
+    web_server = ReloadingHttpsServer(("127.0.0.1", 0), root / "serving", page.handler(lambda: STATUS))
+    web_server.start()
+    try:
+        host, port = web_server.address
+        one = box(web=served.WebServer(host=host, port=port))
+        one.agent.run(until=Step.STEADY)
+        assert one.agent.served_as_issued
+        hq.book.commands = ["renew"]
+        one.agent.advance()
+        one.agent.run(until=Step.STEADY)
+        assert one.lines("problem")[-1]["rolled_back"]
+        for _ in range(2):
+            one.agent.advance()  # check-ins, which look as well
+        assert len(one.lines("serving")) == 1  # said before the renewal, and not of what is served since
+        one.close()
+        after_power_cut = box(web=served.WebServer(host=host, port=port))
+        after_power_cut.agent.run(until=Step.STEADY)
+        for agent in (one.agent, after_power_cut.agent):
+            assert not agent.served_as_issued
+        assert [folder.name for folder in one.disk.versions()] == ["000001", "000002"]
+        assert app.status(one.settings)["served_as_issued"] is False
+    finally:
+        web_server.stop()
 
 
 def test_the_first_pair_has_nothing_to_go_back_to(disk: Disk) -> None:

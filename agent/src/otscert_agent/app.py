@@ -20,7 +20,7 @@ from otscert_agent import entropy, served
 from otscert_agent.config import ENVIRONMENT_PREFIX, Settings, split_address
 from otscert_agent.disk import Disk
 from otscert_agent.errors import AgentError, ConfigError
-from otscert_agent.facts import installed_facts
+from otscert_agent.facts import installed_facts, newest_is_current
 from otscert_agent.loop import Agent, Handed, Parts
 from otscert_agent.report import Report
 from otscert_agent.state import Store
@@ -219,5 +219,6 @@ def status(settings: Settings) -> dict[str, object]:
     except AgentError:
         return found
     found.update(asdict(facts))
-    found["served_as_issued"] = state.served_sha256 == facts.leaf_sha256 if state.served_sha256 else None
+    as_issued = state.served_sha256 == facts.leaf_sha256 and newest_is_current(disk)
+    found["served_as_issued"] = as_issued if state.served_sha256 else None
     return found

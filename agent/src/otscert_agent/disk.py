@@ -144,6 +144,13 @@ class Disk:
         except OSError:
             return None
 
+    def versions(self) -> list[Path]:
+        """The folders of all pairs, the oldest first; the last may be what a power cut left of an installation."""
+        try:
+            return sorted((self.root / _PAIRS).iterdir())
+        except OSError as error:
+            raise StateError(f"{_PAIRS} in {self.root} cannot be read: {error.strerror}") from None
+
     def drop_pairs(self, *, keep_current: bool) -> None:
         """Remove all versions but the current one, or that one too (reset: the symlink goes first)."""
         with self._translated(_PAIRS):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from otscert_agent.disk import Disk
 from otscert_agent.errors import StateError
@@ -32,6 +33,26 @@ def installed_facts(disk: Disk) -> CertificateFacts:
     if folder is None:
         raise StateError(f"no certificate is installed in {disk.root}")
     try:
-        return CertificateFacts(**json.loads((folder / FACTS_FILE).read_bytes()))
+        return _facts(folder)
     except (OSError, ValueError, TypeError) as error:
         raise StateError(f"{folder / FACTS_FILE} cannot be read: {error}") from None
+
+
+def newest_is_current(disk: Disk) -> bool:
+    """Whether the pair in use is the newest one that is complete; after a way back it is not."""
+    current = disk.current_pair()
+    if current is None:
+        return False
+    return not any(_complete(folder) for folder in disk.versions() if folder.name > current.name)
+
+
+def _complete(folder: Path) -> bool:
+    try:
+        _facts(folder)  # the file that is written last
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
+
+
+def _facts(folder: Path) -> CertificateFacts:
+    return CertificateFacts(**json.loads((folder / FACTS_FILE).read_bytes()))

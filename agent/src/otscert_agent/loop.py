@@ -22,7 +22,7 @@ from otscert_agent.errors import (
     UnreachableError,
     ZeroKeyError,
 )
-from otscert_agent.facts import CertificateFacts, installed_facts
+from otscert_agent.facts import CertificateFacts, installed_facts, newest_is_current
 from otscert_agent.parts import Handed, Parts
 from otscert_agent.reactions import Reaction, reaction_to
 from otscert_agent.state import MAX_SEQ, BoxState
@@ -202,7 +202,7 @@ class Agent:
         self._show_page()
         name = facts.names[0]
         check = served.verify(self._parts.web, facts.leaf_sha256, name, self._parts.disk, self._parts.waiter.wait)
-        self.served_as_issued = check.ok
+        self.served_as_issued = False
         if check.ok:
             self._finish(facts)
         else:
@@ -375,8 +375,10 @@ class Agent:
         return installed_facts(self._parts.disk)
 
     def _finish(self, facts: CertificateFacts) -> None:
-        """Served is what was issued: older pairs are no longer needed for a way back."""
-        self._parts.disk.drop_pairs(keep_current=True)
+        """What is installed is served. If that is the newest pair, older ones are no longer needed for a way back."""
+        if newest_is_current(self._parts.disk):
+            self.served_as_issued = self._parts.web is not None
+            self._parts.disk.drop_pairs(keep_current=True)
         self._parts.report.serving(**_serving(facts, self._parts.web))
 
     def _show_page(self) -> None:
@@ -396,8 +398,7 @@ class Agent:
         if found != facts.leaf_sha256 and web.reload is not None:
             web.reload()
             found = served.presented_leaf(web.host, web.port, facts.names[0])
-        if found == facts.leaf_sha256 and not self.served_as_issued:
-            self.served_as_issued = True
+        if found == facts.leaf_sha256 and not self.served_as_issued and newest_is_current(self._parts.disk):
             self._finish(facts)
         return found
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 PATH_OK = "/.well-known/ots/ok"
 MAX_HEAD_BYTES = 16 * 1024
+HEAD_TIMEOUT_S = 10.0  # when the connection brings no limit of its own
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
@@ -89,8 +90,14 @@ def handler(status: Callable[[], BoxStatus]) -> Handler:
     """A connection handler for `serve` that shows whatever `status` returns at that moment."""
 
     def handle(connection: ssl.SSLSocket, _address: object, _server: object) -> None:
+        # What `serve` left as timeout is all that is left for the whole head, in however small pieces it comes.
+        ends = time.monotonic() + (connection.gettimeout() or HEAD_TIMEOUT_S)
         request = b""
         while b"\r\n\r\n" not in request:
+            left_s = ends - time.monotonic()
+            if left_s <= 0:
+                return
+            connection.settimeout(left_s)
             received = connection.recv(4096)
             request += received
             if not received or len(request) > MAX_HEAD_BYTES:

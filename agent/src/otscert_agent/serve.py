@@ -10,22 +10,28 @@ Strict-Transport-Security: a box whose certificate ran out must stay reachable w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import ssl
 import threading
+import time
 from pathlib import Path
 from typing import Any, Callable
 
 from otscert_agent.errors import AgentError
 from otscert_agent.facts import CHAIN_FILE, KEY_FILE
 
-HANDSHAKE_TIMEOUT_S = 10.0
-MAX_CONNECTIONS = 64  # a LAN page; more at once is a fault or an attack
+REQUEST_TIMEOUT_S = 10.0  # from accept: TLS handshake and the request's head
+MAX_CONNECTIONS = 64  # a LAN page; more at once is a fault or an attack, and the oldest makes room
+_LEAST_TIMEOUT_S = 0.001  # 0 would mean a socket that does not block
 
 
 Handler = Callable[[ssl.SSLSocket, Any, Any], Any]
-"""Called with (connection, client address, server) in a thread of its own: a `BaseHTTPRequestHandler` class is one."""
+"""Called with (connection, client address, server) in a thread of its own: a `BaseHTTPRequestHandler` class is one.
+
+The connection's timeout is what is left of the time for the request's head.
+"""
 
 
 class PairError(AgentError):
@@ -60,6 +66,7 @@ class ReloadingHttpsServer:
         handler: Handler,
         *,
         listener: socket.socket | None = None,
+        request_timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> None:
         self.error: PairError | None = None
         self._current = current
@@ -68,6 +75,7 @@ class ReloadingHttpsServer:
         self._swap = threading.Lock()
         self._listener = listener or _bind(address)
         self._handler = handler
+        self._request_timeout_s = request_timeout_s
         self._acceptor: _Acceptor | None = None
 
     @property
@@ -90,7 +98,7 @@ class ReloadingHttpsServer:
             raise self.error or PairError(f"{self._current} does not exist yet")
         if self._acceptor is None:
             self._listener.listen(128)
-            self._acceptor = _Acceptor(self, self._listener, self._handler)
+            self._acceptor = _Acceptor(self, self._listener, self._handler, self._request_timeout_s)
             self._acceptor.start()
 
     def context(self) -> ssl.SSLContext | None:
@@ -145,12 +153,16 @@ def _bind(address: tuple[str, int]) -> socket.socket:
 class _Acceptor:
     """Accepts on a listener that somebody else owns: a thread per connection, TLS inside that thread."""
 
-    def __init__(self, owner: ReloadingHttpsServer, listener: socket.socket, handler: Handler) -> None:
+    def __init__(
+        self, owner: ReloadingHttpsServer, listener: socket.socket, handler: Handler, request_timeout_s: float
+    ) -> None:
         self._owner = owner
         self._listener = listener
         self._handler = handler
-        self._open = 0
-        self._count = threading.Lock()
+        self._request_timeout_s = request_timeout_s
+        self._open: dict[int, socket.socket] = {}  # by number, the oldest first
+        self._numbers = itertools.count()
+        self._change = threading.Lock()
         self._wake_receive, self._wake_send = socket.socketpair()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self.idle = threading.Event()
@@ -177,25 +189,52 @@ class _Acceptor:
                 self._begin(connection, address)
 
     def _begin(self, connection: socket.socket, address: Any) -> None:
-        with self._count:
-            if self._open >= MAX_CONNECTIONS:
-                connection.close()
-                return
-            self._open += 1
+        number = next(self._numbers)
+        with self._change:
+            if len(self._open) >= MAX_CONNECTIONS:
+                _hang_up(self._open.pop(next(iter(self._open))))
+            self._open[number] = connection
             self.idle.clear()
-        threading.Thread(target=self._serve, args=(connection, address), daemon=True).start()
+        threading.Thread(target=self._serve, args=(number, connection, address), daemon=True).start()
 
-    def _serve(self, plain: socket.socket, address: Any) -> None:
-        try:
-            plain.settimeout(HANDSHAKE_TIMEOUT_S)
-            context = self._owner.context()
-            # A client that goes away, speaks no TLS or distrusts the page is no event for the box.
-            with contextlib.suppress(OSError), plain:
+    def _serve(self, number: int, plain: socket.socket, address: Any) -> None:
+        ends = time.monotonic() + self._request_timeout_s
+        # A client that goes away, speaks no TLS or distrusts the page is no event for the box.
+        with contextlib.suppress(OSError), plain:
+            try:
+                plain.settimeout(self._request_timeout_s)
+                context = self._owner.context()
                 if context is not None:
-                    with context.wrap_socket(plain, server_side=True) as secure:
-                        self._handler(secure, address, self)
-        finally:
-            with self._count:
-                self._open -= 1
-                if self._open == 0:
-                    self.idle.set()
+                    self._speak(number, _wrap(context, plain), address, ends)
+            finally:
+                self._forget(number)
+
+    def _speak(self, number: int, secure: ssl.SSLSocket, address: Any, ends: float) -> None:
+        with secure:
+            try:
+                with self._change:
+                    if number not in self._open:  # it has made room meanwhile
+                        return
+                    self._open[number] = secure  # the plain socket gave its descriptor to this one
+                secure.do_handshake()
+                secure.settimeout(max(ends - time.monotonic(), _LEAST_TIMEOUT_S))
+                self._handler(secure, address, self)
+            finally:
+                self._forget(number)  # before it is closed: its descriptor may be another connection's at once
+
+    def _forget(self, number: int) -> None:
+        with self._change:
+            self._open.pop(number, None)
+            if not self._open:
+                self.idle.set()
+
+
+def _wrap(context: ssl.SSLContext, plain: socket.socket) -> ssl.SSLSocket:
+    return context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """End a connection that another thread is reading from; that thread closes it."""
+    with contextlib.suppress(OSError):  # gone already
+        # Not SSLSocket's own: that one would go on in plain text.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

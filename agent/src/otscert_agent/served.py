@@ -77,7 +77,11 @@ def run_command(command: Sequence[str]) -> str | None:
 def verify(
     server: WebServer, expected: str, name: str | None, disk: Disk, pause: Callable[[float], None]
 ) -> ServedCheck:
-    """Check, reload, restart, and at last go back to the pair before. `pause` waits that many seconds."""
+    """Check, reload, restart, and at last go back to the pair before. `pause` waits that many seconds.
+
+    There is a way back only from a certificate that was seen: silence says nothing about the new pair, and whoever can
+    keep the web server busy must not choose what is installed.
+    """
     found = presented_leaf(server.host, server.port, name)
     notes = []
     for mend in [mend for mend in (server.reload, server.restart) if mend] or [_nothing]:
@@ -89,11 +93,11 @@ def verify(
         found = _look_until(server, expected, name, pause)
     if found == expected:
         return ServedCheck(ok=True, served_sha256=found, why="served as issued, after a reload or restart")
-    rolled_back = _roll_back(disk)
+    rolled_back = found is not None and _roll_back(disk)
+    seen = "another certificate is" if found else "nothing is"
     if rolled_back:
         (server.reload or _nothing)()
         found = presented_leaf(server.host, server.port, name)
-    seen = "another certificate is" if found else "nothing is"
     why = "; ".join([f"{seen} served at {server.host}:{server.port}", *notes])
     return ServedCheck(ok=False, served_sha256=found, why=why, rolled_back=rolled_back)
 
