@@ -52,7 +52,7 @@ def test_the_environment_alone_is_enough() -> None:
     [
         (LEAST + 'listn = "127.0.0.1:0"', "unknown setting 'listn'; did you mean 'listen'"),
         (LEAST + "zzz = 1", "unknown setting 'zzz'"),
-        (LEAST.replace("model", "#"), "model is not set in .*; it has no default"),
+        (LEAST.replace("model", "#"), "model is not set in .*; write it there"),
         (LEAST.replace("https://", "http://"), "must begin with https://"),
         (LEAST.replace('"m1"', '""'), "model is empty"),
         (LEAST.replace('"m1"', "5"), "model must be a string"),
