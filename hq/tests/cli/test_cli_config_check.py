@@ -22,6 +22,7 @@ def careful(installed: Installation) -> Installation:
         f'"127.0.0.1:{installed.device_port}"': f'"0.0.0.0:{installed.device_port}"',
         f'"127.0.0.1:{installed.dns_port}"': '"0.0.0.0:53"',
         "terms_agreed = false": "terms_agreed = true",
+        '["127.0.0.1"]': '["9.0.0.1"]',  # a public one; nothing is asked there
         'name_servers = ["ns1.boxes.example.com"]': 'name_servers = ["ns1.boxes.example.com", "ns2.example.net"]',
     }.items():
         assert old in text
@@ -44,6 +45,8 @@ def test_a_careful_configuration_has_no_warning(careful: Installation) -> None:
         ("https://127.0.0.1:1/", "https://acme-staging.example.net/", "issuer.ca.directory_url"),
         ("0.0.0.0:53", "127.0.0.1:53", "listen.dns"),
         ("0.0.0.0:53", "0.0.0.0:5353", "listen.dns.port"),
+        ("9.0.0.1", "192.168.1.4", "zone.server_addresses"),
+        ("9.0.0.1", "fd00::4", "zone.server_addresses"),
         (', "ns2.example.net"', "", "zone.name_servers"),
         ("https://127.0.0.1:", "https://hq.example.com:", "public_url"),
     ],

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from otscert.cli.show import event_rows
 from otscert.domain.device import Device, DeviceState
 from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
@@ -202,7 +204,35 @@ def test_show_tells_who_admitted_it_what_it_serves_and_when_it_renews(installed:
     text = installed.call("device", "show", "label-1").stdout
     assert "certificate  40 days left, until " in text
     assert "serves it    yes, the newest certificate" in text
-    assert "enough of its life is left" in text
+    assert re.search(r"renewal      renews from \d{4}-\d\d-\d\d \(enough of its life is left\)\n", text)
+    assert "issued  issued" not in text
+
+
+def test_right_after_issuance_nothing_is_said_of_certificates_never_seen(installed: Installation) -> None:
+    box = device(1, unserved=1)
+    done = order(1, of=box, state=OrderState.ISSUED, reason="issued")
+    fill(installed, box, done, certificate(done, days_left=90))
+    assert "serves it    not yet reported\n" in installed.call("device", "show", "label-1").stdout
+    assert "state         issued\n" in installed.call("order", "show", "order-1").stdout
+    assert installed.call("order", "list").stdout.splitlines()[1].split() == ["order-1", "label-1", "issued"]
+    assert installed.call("order", "list", "--waiting").stderr == "No order is waiting.\n"
+
+
+def test_details_of_events_are_dates_and_spans_and_nothing_empty() -> None:
+    event = {
+        "at": "2026-11-23T12:00:00Z",
+        "kind": "order.issued",
+        "data": {
+            "not_after_s": 1_799_332_097,
+            "wait_s": 1830,
+            "refused": {},
+            "reason": "",
+            "unserved": 0,
+            "policy": "token",
+        },
+    }
+    ((_, _, details),) = event_rows([event])
+    assert details == "not_after=2027-01-07T14:28:17Z wait_s=1830 unserved=0 policy=token"
 
 
 def test_show_tells_a_box_that_serves_another_certificate_and_why_it_is_due(installed: Installation) -> None:
@@ -259,7 +289,12 @@ def test_orders_are_listed_by_state_and_by_whether_they_have_ended(installed: In
     assert ids("--state", "failed") == ["order-3"]
     assert ids("--limit", "1", "--after", "order-1") == ["order-2"]
     assert installed.call("order", "list", "--state", "waiting").stderr == "No such order.\n"
-    assert installed.call("order", "list", "--state", "lost").returncode == 2
+    lost = installed.run("order", "list", "--state", "lost")
+    assert lost.returncode == 2
+    assert "'lost' is no state of an order: waiting, creating, created, published, finalizing, issued, failed" in (
+        lost.stderr
+    )
+    assert "Value error" not in lost.stderr
 
 
 def test_an_order_is_shown_with_its_reason_next_attempt_and_events(installed: Installation) -> None:

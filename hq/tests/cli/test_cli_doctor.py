@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import time
 from typing import Any
@@ -133,7 +134,25 @@ def test_without_a_network_the_delegation_is_unknown_and_the_whole_ends_in_time(
     done = installed.run("doctor", "--resolver", world.at)
     assert time.monotonic() - begin_s < 10
     assert "cannot tell  no resolver answers when asked who serves example.com" in done.stdout
-    assert "still waiting for: delegation" in done.stderr
+    assert "still waiting for answers: delegation, from the parent zone's name servers (8 s at most)\n" in done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" ok")
+
+
+def test_without_any_dns_the_doctor_says_just_that(installed: Installation, world: DnsWorld) -> None:
+    world.records.clear()
+    _, found = examine(installed, world)
+    assert found["dns.delegation"]["outcome"] == "cannot tell"
+    assert found["dns.delegation"]["what"].startswith("there is no DNS from here")
+
+
+def test_what_is_said_of_the_root_key_stands_together_and_warnings_are_counted(
+    installed: Installation, world: DnsWorld
+) -> None:
+    (installed.folder / "hq-data" / "pki" / "root.key").chmod(0o640)
+    lines = installed.run("doctor", "--resolver", world.at).stdout.splitlines()
+    (first, second) = [number for number, line in enumerate(lines) if "root.key" in line and "chmod" not in line]
+    assert second == first + 1
+    assert re.search(r"\b\d warnings, ", lines[-1])
 
 
 def test_a_parent_that_does_not_answer_is_unknown(installed: Installation, world: DnsWorld) -> None:

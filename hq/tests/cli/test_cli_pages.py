@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,16 @@ def sections() -> dict[str, str]:
 
 
 def test_every_command_has_its_section_and_no_other() -> None:
-    assert sorted(sections()) == sorted(TREE)
+    assert sorted(name for name in sections() if not name.startswith("otscert-agent")) == sorted(TREE)
+
+
+def test_every_command_of_the_agent_has_its_section_with_an_example() -> None:
+    told = subprocess.run([sys.executable, "-m", "otscert_agent.cli", "--help"], capture_output=True, text=True, check=True)
+    listed = re.search(r"\{([a-z,]+)\}", told.stdout)
+    assert listed
+    agents = {f"otscert-agent {command}" for command in listed[1].split(",")}
+    assert agents == {name for name in sections() if name.startswith("otscert-agent")}
+    assert all(f"\n    {name}" in sections()[name] for name in agents)
 
 
 @pytest.mark.parametrize("name", TREE)

@@ -56,6 +56,19 @@ def test_a_second_hq_on_the_same_folder_says_that_one_is_running(installed: Inst
         assert get(installed)[0] == 404
 
 
+def test_a_missing_root_and_secrets_open_to_others_are_warned_of_at_the_start(installed: Installation) -> None:
+    data = installed.folder / "hq-data"
+    (data / "pki" / "root.pem").unlink()
+    (data / "token-box").chmod(0o644)
+    with installed.started("serve", "--json") as hq:
+        assert '"ready"' in hq.stdout.readline()
+        hq.send_signal(signal.SIGTERM)
+        _, told = hq.communicate(timeout=10)
+    assert "pki.root_missing file=hq-data/pki/root.pem mend=put it back from a copy of the folder" in told
+    assert "file.open_to_others what=hq-data/token-box has mode 0644" in told
+    assert "mend=chmod 600 hq-data/token-box" in told
+
+
 def test_an_hq_on_a_folder_without_keys_says_so(installed: Installation) -> None:
     (installed.folder / "hq-data" / "pki" / "answer.pem").unlink()
     done = installed.run("serve")

@@ -87,7 +87,10 @@ def show_device(device: DeviceArgument, config: ConfigOption = None, *, as_json:
     show.print_fields(view["names"][0], _fields(view, now_s=now_s))
     if view["orders"]:
         typer.echo("\nLast orders")
-        rows = [(order["id"], order["created_at"], order["state"], order["reason"]) for order in view["orders"]]
+        rows = [
+            (order["id"], order["created_at"], order["state"], show.unless_same(order["reason"], order["state"]))
+            for order in view["orders"]
+        ]
         show.print_table(("id", "created", "state", "reason"), rows)
     if view["events"]:
         typer.echo("\nLast events")
@@ -194,7 +197,7 @@ def _certificate_fields(view: dict[str, Any]) -> dict[str, str]:
     serves = {
         True: "yes, the newest certificate",
         False: f"another one than the newest: SHA-256 {view['served_sha256']}",
-        None: f"not reported; {view['unserved']} never seen served",
+        None: "not yet reported",
     }
     renewal = certificate["renewal"]
     return {
@@ -202,5 +205,7 @@ def _certificate_fields(view: dict[str, Any]) -> dict[str, str]:
         f" from {certificate['issuer']}",
         "sha256": certificate["sha256"],
         "serves it": serves[view["serves_newest"]],
-        "renewal": f"{'due since' if renewal['due'] else 'due at'} {renewal['at']}: {renewal['reason']}",
+        "renewal": f"due since {renewal['at']}: {renewal['reason']}"
+        if renewal["due"]
+        else f"renews from {renewal['at'][:10]} ({renewal['reason']})",
     }

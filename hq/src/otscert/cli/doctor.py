@@ -22,6 +22,12 @@ ResolverOption = Annotated[
 ]
 
 
+_WAITED_FOR = {
+    "HQ": "HQ at its public URL and its ports",
+    "delegation": "delegation, from the parent zone's name servers",
+}
+
+
 def doctor(config: ConfigOption = None, resolver: ResolverOption = "", *, as_json: JsonOption = False) -> None:
     """Check configuration, keys, database, ports, DNS delegation, CA and clock; say what is wrong and how to mend it.
 
@@ -49,4 +55,5 @@ def doctor(config: ConfigOption = None, resolver: ResolverOption = "", *, as_jso
 
 
 def _still_waiting(names: list[str]) -> None:
-    typer.echo(f"still waiting for: {', '.join(names)}", err=True)
+    shown = (_WAITED_FOR.get(name, name) for name in names)
+    typer.echo(f"still waiting for answers: {', '.join(shown)} (8 s at most)", err=True)

@@ -30,7 +30,11 @@ def print_findings(findings: Sequence[Finding], *, as_json: bool, good: bool) ->
 def summary(findings: Sequence[Finding]) -> str:
     """How many of each outcome, the bad ones first."""
     counts = {outcome: sum(finding.outcome is outcome for finding in findings) for outcome in reversed(Outcome)}
-    return ", ".join(f"{count} {outcome.value}" for outcome, count in counts.items() if count)
+    return ", ".join(_counted(count, outcome) for outcome, count in counts.items() if count)
+
+
+def _counted(count: int, outcome: Outcome) -> str:
+    return f"{count} {outcome.value}{'s' if outcome is Outcome.WARNING and count > 1 else ''}"
 
 
 def _print(finding: Finding) -> None:

@@ -18,9 +18,10 @@ from otscert.store.transaction import Transaction
 _BATCH = 500
 _EVENTS_LOOKED_AT = 1000
 
+_STATES = ", ".join(OrderState)
 StateOption = Annotated[
-    OrderState | None,
-    typer.Option("--state", help="Only orders in this state.", case_sensitive=False),
+    str,
+    typer.Option("--state", metavar="STATE", help=f"Only orders in this state: {_STATES}."),
 ]
 WaitingOption = Annotated[bool, typer.Option("--waiting", help="Only orders that have not ended.")]
 
@@ -43,7 +44,7 @@ def commands() -> typer.Typer:
 
 def list_orders(
     config: ConfigOption = None,
-    state: StateOption = None,
+    state: StateOption = "",
     limit: LimitOption = 100,
     after: AfterOption = "",
     *,
@@ -51,12 +52,13 @@ def list_orders(
     as_json: JsonOption = False,
 ) -> None:
     """List orders, in the order of their ids."""
+    chosen = _state(state)
     loaded = load_config(config)
 
     def select(transaction: Transaction) -> list[Order]:
         found = []
         for order in _all_after(transaction, after):
-            if (state is None or order.state is state) and not (waiting and order.state in TERMINAL):
+            if (chosen is None or order.state is chosen) and not (waiting and order.state in TERMINAL):
                 found.append(order)
                 if len(found) > limit:
                     break
@@ -68,10 +70,19 @@ def list_orders(
         show.print_json({"orders": [order_view(order) for order in page], "after": page[-1].id if more else None})
         return
     if not page:
-        typer.echo("No such order." if state or waiting or after else "No order yet.", err=True)
+        typer.echo(_none(waiting=waiting, chosen=bool(chosen or after)), err=True)
         return
     now_s = int(time.time())
-    rows = [(order.id, order.label, order.state.value, _next(order, now_s=now_s), order.reason) for order in page]
+    rows = [
+        (
+            order.id,
+            order.label,
+            order.state.value,
+            _next(order, now_s=now_s),
+            show.unless_same(order.reason, order.state.value),
+        )
+        for order in page
+    ]
     show.print_table(("id", "label", "state", "next try", "reason"), rows)
     if more:
         typer.echo(f"There are more: --after {page[-1].id}", err=True)
@@ -91,7 +102,7 @@ def show_order(
         return
     fields = {
         "names": "  ".join(view["names"]),
-        "state": f"{view['state']}: {view['reason']}",
+        "state": ": ".join(filter(None, (view["state"], show.unless_same(view["reason"], view["state"])))),
         "next attempt": view["next_at"] or "none, it has ended",
         "attempts": str(view["attempt"]),
         "created": view["created_at"],
@@ -118,6 +129,21 @@ def _all_after(transaction: Transaction, after_id: str) -> Iterator[Order]:
     while batch := transaction.orders.page(after_id=after_id, limit=_BATCH):
         yield from batch
         after_id = batch[-1].id
+
+
+def _state(text: str) -> OrderState | None:
+    if not text:
+        return None
+    try:
+        return OrderState(text.lower())
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no state of an order: {_STATES}", param_hint="--state") from None
+
+
+def _none(*, waiting: bool, chosen: bool) -> str:
+    if chosen:
+        return "No such order."
+    return "No order is waiting." if waiting else "No order yet."
 
 
 def _next(order: Order, *, now_s: int) -> str:

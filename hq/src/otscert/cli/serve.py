@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING
 
 import typer
 
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
+from otscert.config import Config
+from otscert.ops.doctor_config import file_warnings
+from otscert.pki.files import PkiFolder
 
 if TYPE_CHECKING:
     from otscert.app import Listening
 
+_log = logging.getLogger(__name__)
 EXAMPLES = examples("otscert serve", "otscert serve --config /etc/otscert/otscert.toml --json")
 
 
@@ -23,6 +28,7 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
     loaded = load_config(config)
     log.configure(level=loaded.log_level, style=loaded.log_format)
+    _warn(loaded)
 
     def ready(listening: Listening) -> None:
         if as_json:
@@ -36,3 +42,13 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         app.run(loaded, ready=ready)
     except app.CannotStart as error:
         raise CommandFailed(str(error)) from error
+
+
+def _warn(config: Config) -> None:
+    """Log what does not keep HQ from running, but should not stay so."""
+    root = PkiFolder(folder=config.pki_dir).root_pem
+    if not root.exists():
+        mend = "put it back from a copy of the folder: firmware is given it, and HQ's certificates are renewed with it"
+        _log.warning("pki.root_missing", extra={"file": str(root), "mend": mend})
+    for finding in file_warnings(config):
+        _log.warning("file.open_to_others", extra={"what": finding.what, "why": finding.why, "mend": finding.mend})

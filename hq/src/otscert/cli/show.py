@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
+_MOMENTS_FROM_S = 1_000_000_000
+"""September 2001."""
 
 
 def print_json(document: object) -> None:
@@ -85,12 +87,26 @@ def ago(at_s: int, *, now_s: int) -> str:
     return f"{shown} ago" if at_s <= now_s else f"in {shown}"
 
 
+def unless_same(text: str, other: str) -> str:
+    """The text, or nothing when it would only repeat the other."""
+    return "" if text == other else text
+
+
 def event_rows(events: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
     """Rows of `print_table` for events as `views.event_view` makes them."""
-    return [
-        (event["at"], event["kind"], " ".join(f"{name}={_value(value)}" for name, value in event["data"].items()))
-        for event in events
-    ]
+    return [(event["at"], event["kind"], _details(event["data"])) for event in events]
+
+
+def _details(data: Mapping[str, object]) -> str:
+    """Names with their values; what is empty is left out, but a zero is not empty."""
+    return " ".join(_detail(name, value) for name, value in data.items() if value or isinstance(value, int))
+
+
+def _detail(name: str, value: object) -> str:
+    # Spans end in `_s`, too, but none of HQ's comes near a number of seconds since 1970.
+    if name.endswith("_s") and isinstance(value, int) and value >= _MOMENTS_FROM_S:
+        return f"{name.removesuffix('_s')}={moment(value)}"
+    return f"{name}={_value(value)}"
 
 
 def _value(value: object) -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from otscert.config import Config
-from otscert.ops.doctor_config import config_warnings
+from otscert.ops.doctor_config import file_warnings, setting_warnings
 from otscert.ops.doctor_delegation import check_delegation
 from otscert.ops.doctor_finding import Finding, ok, unknown
 from otscert.ops.doctor_folder import check_database, check_folder
@@ -40,10 +40,11 @@ async def examine(
     """
     pki, now_s = PkiFolder(folder=config.pki_dir), int(time.time())
     checks: Checks = {
-        "configuration": _each(_config(config)),
+        "configuration": _each([ok("config", "the configuration can be used"), *setting_warnings(config)]),
         "data folder": _each(check_folder(config.data_dir)),
         "database": check_database(config.database),
-        "keys": _each(check_keys(pki, now_s=now_s)),
+        # Modes of files come with the keys: what is said of root.key stands together.
+        "keys": _each([*check_keys(pki, now_s=now_s), *file_warnings(config)]),
         "HQ": check_hq(config),
         "delegation": check_delegation(config.zone, resolver, **({"port": resolver[1]} if resolver else {})),
         **{f"CA {issuer.name}": check_reachable(issuer) for issuer in config.issuers},
@@ -74,10 +75,6 @@ async def _run(name: str, check: AsyncIterator[Finding], found: list[Finding], *
                 found.append(finding)  # noqa: PERF401 - what was found before the time is over has to stay
     except TimeoutError:
         found.append(unknown(name, f"{name}: no result within {limit_s:.0f} s", mend="look at the network"))
-
-
-def _config(config: Config) -> list[Finding]:
-    return [ok("config", "the configuration can be used"), *config_warnings(config)]
 
 
 async def _each(findings: Iterable[Finding]) -> AsyncIterator[Finding]:

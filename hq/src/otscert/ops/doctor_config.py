@@ -22,13 +22,18 @@ _DNS_PORT = 53
 
 def config_warnings(config: Config) -> list[Finding]:
     """Return what a careful operator would ask about; an empty list is the good answer."""
+    return [*setting_warnings(config), *file_warnings(config)]
+
+
+def setting_warnings(config: Config) -> list[Finding]:
+    """Return what the settings alone make one ask."""
     return [
         *_models(config),
         *_issuers(config),
         *_listeners(config),
         *_zone(config),
+        *_glue(config),
         *_public_url(config),
-        *_files(config),
     ]
 
 
@@ -99,6 +104,18 @@ def _zone(config: Config) -> Iterator[Finding]:
         )
 
 
+def _glue(config: Config) -> Iterator[Finding]:
+    for host, addresses in config.zone.server_addresses.items():
+        inside = [str(address) for address in addresses if not address.is_global]
+        if inside:
+            yield warning(
+                "zone.server_addresses",
+                f"the name server {host} has the address {', '.join(inside)}, which is not public",
+                why="resolvers on the Internet cannot reach it, nor can the CA",
+                mend="name the address that the Internet sees, and forward UDP and TCP port 53 from there to HQ",
+            )
+
+
 def _public_url(config: Config) -> Iterator[Finding]:
     pki = PkiFolder(folder=config.pki_dir)
     try:
@@ -123,7 +140,8 @@ def _public_url(config: Config) -> Iterator[Finding]:
         )
 
 
-def _files(config: Config) -> Iterator[Finding]:
+def file_warnings(config: Config) -> Iterator[Finding]:
+    """Yield a warning for each secret that other users of this machine can read."""
     keys = sorted(config.pki_dir.glob("*")) if config.pki_dir.is_dir() else []
     secret = [path for path in keys if path.name != "root.pem"]
     for path in (*config.secret_files, *secret, *(path for path in (config.database,) if path.exists())):

@@ -114,7 +114,7 @@ async def _parent(origin: str, resolver: dns.asyncresolver.Resolver) -> tuple[st
             raise CannotAsk(f"the resolver does not say who serves {_plain(name)}: {error}") from error
         if answer.rrset:
             return name.to_text(omit_final_dot=True) or ".", [str(rdata.target) for rdata in answer.rrset]
-    raise CannotAsk("the resolver does not know the root zone")
+    raise CannotAsk("there is no DNS from here: the resolver knows no zone at all")
 
 
 async def _addresses(hosts: Iterable[str], resolver: dns.asyncresolver.Resolver, port: int) -> list[Server]:
