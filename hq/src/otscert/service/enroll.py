@@ -146,7 +146,7 @@ class Enrolment:
                 device.ratchet,
                 token_hash=hash_token(epoch_token),
                 previous_hash=device.ratchet.token_hash,
-                last_txid="",
+                last_txid=_enrolled_by(row),
             ),
         )
         transaction.devices.save(renewed, seen_token_hash=device.ratchet.token_hash)
@@ -157,11 +157,10 @@ class Enrolment:
         """The same enrolment under a new seq: its answer was lost. The order stands; the epoch token is made anew."""
         order = transaction.orders.by_txid(row.txid)
         device = transaction.devices.get(order.device_id) if order else None
-        if order is None or device is None or row.identity != request.thumbprint or device.ratchet.last_txid:
-            raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; say hello again")
-        # Only the newest enrolment: an older one in an old copy of the state must not get around the ratchet.
-        if transaction.orders.of_device(device.id, limit=1)[0].id != order.id:
-            raise Refusal(ProblemType.UNKNOWN_TXID, "a later enrolment took this one's place; check in or say hello")
+        # Only while this enrolment is the last thing that turned the ratchet: neither a check-in nor a later enrolment
+        # came since, so an old copy of the state cannot get around it here.
+        if order is None or device is None or device.ratchet.last_txid != _enrolled_by(row):
+            raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; check in or say hello")
         note(transaction, "enrolment.repeated", now_s=request.now_s, device_id=device.id)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         ratchet = replace(device.ratchet, token_hash=hash_token(epoch_token))
@@ -263,7 +262,7 @@ class Enrolment:
             ratchet=Ratchet(
                 token_hash=hash_token(epoch_token),
                 previous_hash=b"",
-                last_txid="",
+                last_txid=_enrolled_by(row),
                 fingerprint=row.fingerprint,
                 last_resync_s=None,
             ),
@@ -324,3 +323,8 @@ class Enrolment:
                     f"policy {admission.policy} of model {model.name} admits {quota.count} boxes in {quota.period_s} s",
                     retry_after_s=decision.retry_after_s,
                 )
+
+
+def _enrolled_by(row: HelloRow) -> str:
+    """What the ratchet remembers as its last transaction after an enrolment; never the txid of a check-in."""
+    return f"enrolment {row.txid}"
