@@ -164,6 +164,17 @@ async def test_a_ca_that_answers_something_else_is_told_from_one_that_is_not_the
             assert words in done.stdout
 
 
+async def test_a_ca_whose_certificate_is_not_trusted_is_one_sentence(installed: Installation) -> None:
+    async with start_scripted_ca(Script()) as ca:
+        installed.edit('"https://127.0.0.1:1/directory"', f'"{ca.directory_url}"')
+        done = await asyncio.to_thread(installed.run, "issuer", "test")
+    assert done.returncode == 1
+    first, _, mend = done.stdout.splitlines()
+    assert f"failed       the certificate of the CA at {ca.directory_url} is not trusted: " in first
+    assert "Connector" not in first
+    assert "mend: set issuer.ca.trust_file for a private CA" in mend
+
+
 def test_hq_starts_and_answers_boxes_while_its_ca_is_not_there(installed: Installation) -> None:
     with installed.started("serve", "--json") as hq:
         assert '"ready"' in hq.stdout.readline()

@@ -5,6 +5,7 @@ Registers an account only when told to. Does not know where the account key is k
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -227,6 +228,14 @@ async def _reached(issuer: IssuerConfig) -> Reached | Finding:
 
 def _no_directory(issuer: IssuerConfig, error: CaError) -> Finding:
     name = f"issuer.{issuer.name}"
+    distrust = _distrust(error)
+    if distrust:
+        return failed(
+            f"{name}.directory",
+            f"the certificate of the CA at {issuer.directory_url} is not trusted: {distrust}",
+            why=_WHY,
+            mend=f"set {name}.trust_file for a private CA; else look at the clock and at the system's certificates",
+        )
     not_acme = isinstance(error, CaAnswerError)
     return failed(
         f"{name}.directory",
@@ -236,6 +245,17 @@ def _no_directory(issuer: IssuerConfig, error: CaError) -> Finding:
         if not_acme
         else f"is the CA up, may this machine call it, is {name}.directory_url right (trust_file for a private CA)?",
     )
+
+
+def _distrust(error: BaseException) -> str:
+    """Why the CA's TLS certificate was not believed; empty when something else went wrong."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # aiohttp's own error is a kind of this one, too, but does not have the message.
+        if isinstance(cause, ssl.SSLCertVerificationError) and hasattr(cause, "verify_message"):
+            return cause.verify_message
+        cause = cause.__cause__
+    return ""
 
 
 def _http(issuer: IssuerConfig) -> HttpSettings:
