@@ -41,7 +41,9 @@ def test_every_command_has_its_section_and_no_other() -> None:
 
 
 def test_every_command_of_the_agent_has_its_section_with_an_example() -> None:
-    told = subprocess.run([sys.executable, "-m", "otscert_agent.cli", "--help"], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-m", "otscert_agent.cli", "--help"], capture_output=True, text=True, check=True
+    )
     listed = re.search(r"\{([a-z,]+)\}", told.stdout)
     assert listed
     agents = {f"otscert-agent {command}" for command in listed[1].split(",")}
