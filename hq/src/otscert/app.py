@@ -355,8 +355,8 @@ def _only_one(data_dir: Path) -> Iterator[None]:
         descriptor = os.open(data_dir / "hq.lock", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise CannotStart(
-            f"the data folder {data_dir} cannot be written ({error.strerror}): run otscert init, or"
-            " give the folder to the user that runs HQ"
+            f"the data folder {data_dir} cannot be written ({error.strerror}): give it to the user that runs HQ"
+            " (chown -R), or make one with otscert init"
         ) from error
     try:
         _lock(descriptor, data_dir)
