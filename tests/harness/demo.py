@@ -38,6 +38,12 @@ class RunningDemo:
     def kill_hq(self) -> None:
         os.kill(self.started["pids"]["hq"], signal.SIGKILL)
 
+    def read_boxes(self, count: int) -> None:
+        """Read the lines of the first `count` boxes."""
+        for _ in range(count):
+            line = self.process.stdout.readline() if self.process.stdout else ""
+            self.boxes.append(json.loads(line))
+
     def read_to_summary(self) -> None:
         """Read the boxes' lines until the summary has come."""
         for line in self.process.stdout or ():

@@ -100,7 +100,7 @@ def test_a_data_folder_that_is_read_only_is_named(
     finally:
         data.chmod(0o700)
     assert "the data folder hq-data cannot be written (Permission denied)" in refused(served)
-    assert "give the folder to the user that runs HQ" in served.stderr
+    assert "give it to the user that runs HQ" in served.stderr
     assert examined.returncode == 1
     assert "failed       the data folder hq-data cannot be written by this user" in examined.stdout
 
