@@ -186,6 +186,16 @@ def test_twenty_boxes_are_verified_although_hq_is_killed_in_the_middle(boxes_bef
         _assert_one_certificate_for_each_csr(running)
 
 
+def test_an_hq_that_is_being_started_again_ends_with_the_demo() -> None:
+    with running_demo() as running:
+        running.read_to_summary()
+        running.kill_hq()
+        time.sleep(0.3)  # long enough to be noticed, too short for HQ to be ready again
+    folder = running.data_dir
+    assert not folder.exists()
+    assert _processes_that_name(folder) == []
+
+
 def _assert_one_certificate_for_each_csr(running: RunningDemo) -> None:
     """The rule of kill -9: never two certificates for one CSR, never two finalized orders, nothing lost."""
     database = sqlite3.connect(f"file:{running.data_dir / 'hq' / 'hq.db'}?mode=ro", uri=True)

@@ -112,6 +112,9 @@ class DemoHq:
             self._died(status)
             try:
                 self._process = self._spawn()
+                # `stop` may have come while HQ was starting, and ended the one before it.
+                if self._stopping.is_set():
+                    self._process.terminate()
             except DemoError:
                 if not self._stopping.is_set():
                     self._died(status)
