@@ -242,3 +242,14 @@ async def test_the_first_hello_of_a_box_is_served(scene: Scene) -> None:
     reply = await box.hello()
     assert reply.typ == "otscert-v1-challenge"
     assert reply.signed
+
+
+async def test_a_message_for_another_hq_is_not_told_that_this_one_forgot_its_key(scene: Scene) -> None:
+    """Else whoever carries messages could make a box believe that its own HQ lost it."""
+    box = scene.box()
+    header = hello_header(
+        box, jwk=DROP, kid=box.identity.public.thumbprint(), url="https://another-hq.example" + PATH_HELLO
+    )
+    reply = await refused(scene, jws.sign(box.identity, header, json.dumps(box.hello_message()).encode()))
+    assert reply.problem is ProblemType.MALFORMED
+    assert_says(reply, 400, "another-hq.example")
