@@ -39,7 +39,8 @@ class OrderPolling:
         deadline_s = time_s() + HOLD_S
         if request.thumbprint in self.held:
             self.signals.publish(poll_replaced(request.thumbprint))
-        self.held[request.thumbprint] = request.seq
+        # By seq, not by arrival: two polls may come out of the commit in either order.
+        self.held[request.thumbprint] = max(request.seq, self.held.get(request.thumbprint, 0))
         # Listening starts before looking, so that an end in between is not missed.
         with self.signals.listen(order_ended(order_id), poll_replaced(request.thumbprint)) as heard:
             try:
