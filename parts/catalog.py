@@ -15,6 +15,8 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 STORE = CHECKOUT / ".parts"
+# Debian's names of the machines that parts are pinned for.
+ARCHITECTURES = ("amd64", "arm64")
 # Debian's multiarch folders; a pattern because the triplet differs per architecture.
 LIBRARY_FOLDERS = ("usr/lib/*-linux-gnu*", "lib/*-linux-gnu*", "usr/lib/*-linux-gnu*/*")
 
@@ -41,6 +43,7 @@ class UnpackedPart:
     commands: tuple[str, ...]
     libraries: tuple[str, ...]
     or_on_path: bool
+    architectures: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
@@ -91,6 +94,7 @@ def unpacked_parts() -> dict[str, UnpackedPart]:
             commands=tuple(entry["commands"]),
             libraries=tuple(entry["libraries"]),
             or_on_path=entry.get("or_on_path", False),
+            architectures=tuple(entry.get("architectures", ARCHITECTURES)),
         )
         for name, entry in table.items()
     }

@@ -50,6 +50,9 @@ def _obtain(part: UnpackedPart) -> bool:
         print(f"parts: {part.name}: on PATH")
         return True
     try:
+        if _architecture() not in part.architectures:
+            print(f"parts: {part.name}: only on {', '.join(part.architectures)}")
+            return True
         record = read_record(part)
         if record is None or record.pins != _pins_of(part):
             record = _fetch(part)

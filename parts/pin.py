@@ -7,20 +7,19 @@ import sys
 from parts.apt import open_suite
 from parts.catalog import CHECKOUT, STORE, PartError, unpacked_parts
 
-ARCHITECTURES = ("amd64", "arm64")
 HEAD = "# Version and SHA-256 of every .deb that parts.toml names. Written by `make pins`; look at the difference.\n"
 
 
 def main() -> int:
     STORE.mkdir(exist_ok=True)
-    wanted: dict[str, set[str]] = {}
+    wanted: dict[tuple[str, str], set[str]] = {}
     for part in unpacked_parts().values():
-        wanted.setdefault(part.suite, set()).update((part.package, *part.libraries))
+        for architecture in part.architectures:
+            wanted.setdefault((part.suite, architecture), set()).update((part.package, *part.libraries))
     text = HEAD
     try:
-        for suite, packages in sorted(wanted.items()):
-            for architecture in ARCHITECTURES:
-                text += f"\n[{suite}-{architecture}]\n" + _lines(suite, architecture, packages)
+        for (suite, architecture), packages in sorted(wanted.items()):
+            text += f"\n[{suite}-{architecture}]\n" + _lines(suite, architecture, packages)
     except PartError as error:
         print(f"pins: {error}", file=sys.stderr)
         return 1

@@ -34,6 +34,8 @@ SHOW_VERSION = {
     "dnsperf": ["-h"],
     "kdig": ["--version"],
     "dig": ["-v"],
+    "qemu": ["--version"],
+    "busybox": ["--help"],
     "chromium": ["--version"],
     "certutil": ["-H"],
     "curl": ["--version"],
