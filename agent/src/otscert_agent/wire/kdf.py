@@ -9,6 +9,12 @@ EXTRACT = b"otscert/v1/extract"
 D0 = b"otscert/v1/d0"
 IDENTITY = b"otscert/v1/id"
 TOKEN = b"otscert/v1/token"
+FACTORY = b"otscert/v1/factory"
+FACTORY_SIGN = b"sign"
+FACTORY_SEAL = b"seal"
+FACTORY_SEED = b"seed"
+FACTORY_MIX = b"mix"
+SEALED_R = b"otscert/v1/r"
 
 
 def hkdf_extract(salt: bytes, key_material: bytes) -> bytes:
