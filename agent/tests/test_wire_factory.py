@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from otscert_agent.wire import b64, point
 from otscert_agent.wire.errors import WireError
-from otscert_agent.wire.factory import Factory, check_seal_key
+from otscert_agent.wire.factory import Factory, check_seal_key, check_sign_key
 
 SECRET = bytes(range(32))
 TXID, DIGEST = bytes(range(16)), bytes(range(100, 132))
@@ -90,7 +90,7 @@ def test_a_contribution_belongs_to_one_unit_one_transaction_and_one_hello() -> N
 def test_an_exchange_that_gives_zero_is_an_error(ephemeral: bytes) -> None:
     with pytest.raises(WireError, match="small order"):
         Factory(SECRET).open(ephemeral, txid=TXID, hello_digest=DIGEST)
-    with pytest.raises(WireError, match="small order"):
+    with pytest.raises(WireError, match=r"small order|canonical"):
         check_seal_key(ephemeral)
 
 
@@ -102,6 +102,24 @@ def test_a_seal_key_has_one_spelling() -> None:
         check_seal_key((2**255 + 9).to_bytes(32, "little"))
     with pytest.raises(WireError, match="31 bytes"):
         check_seal_key(bytes(31))
+
+
+@given(secrets)
+def test_a_sign_key_is_a_point(secret: bytes) -> None:
+    raw = Factory(secret).public.sign.raw
+    assert check_sign_key(raw).raw == raw
+    assert check_sign_key(raw[:31] + bytes([raw[31] ^ 0x80])).raw != raw  # the other x is a point, too
+
+
+@pytest.mark.parametrize("y", [2, 7, 8, 12])
+def test_32_bytes_that_are_no_point_are_no_sign_key(y: int) -> None:
+    with pytest.raises(WireError, match="not a point"):
+        check_sign_key(y.to_bytes(32, "little"))
+
+
+def test_the_base_point_is_a_point() -> None:
+    base = (4 * pow(5, -1, 2**255 - 19) % (2**255 - 19)).to_bytes(32, "little")  # RFC 8032, section 5.1: B
+    assert check_sign_key(base).raw == base
 
 
 @pytest.mark.parametrize(

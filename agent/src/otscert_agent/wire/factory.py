@@ -8,15 +8,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from otscert_agent.wire import b64, kdf, sealed
 from otscert_agent.wire.errors import WireError
-from otscert_agent.wire.keys import PublicKey, Signer
+from otscert_agent.wire.keys import ED25519, PublicKey, Signer
 
 SECRET_BYTES = 32
 TXID_BYTES = 16
 DIGEST_BYTES = 32
+
+_P = 2**255 - 19
+_ED25519_D = -121665 * pow(121666, -1, _P) % _P
+# u coordinates of the points whose order divides 8, on the curve and its twist: any exchange with them gives zero.
+_X25519_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _P - 1,
+        0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+        0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -100,16 +113,23 @@ class Factory:
         return kdf.hkdf(self._secret, b"\x00".join((kdf.FACTORY, *parts)))
 
 
+def check_sign_key(raw: bytes) -> PublicKey:
+    """Read a unit's public sign key; raise `WireError` unless it is a point of Ed25519 that may be a key."""
+    key = PublicKey.from_raw(ED25519, raw)
+    # RFC 8032, section 5.1.3: x^2 = (y^2-1) / (d*y^2+1) has to be a square; u/v is one exactly when u*v is.
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if pow((y * y - 1) * (_ED25519_D * y * y + 1), (_P - 1) // 2, _P) != 1:
+        raise WireError("the sign key is not a point of Ed25519")
+    return key
+
+
 def check_seal_key(raw: bytes) -> bytes:
     """Return `raw` when contributions can be sealed to it; raise `WireError` for a point of small order (RFC 7748)."""
-    public = X25519PublicKey.from_public_bytes(_exactly(raw, sealed.KEY_BYTES, what="the seal key"))
-    try:
-        # Clamped scalars are multiples of 8, so any scalar shows every point of small order.
-        X25519PrivateKey.from_private_bytes(bytes(sealed.KEY_BYTES)).exchange(public)
-    except ValueError:
-        raise WireError("the seal key is a point of small order") from None
-    if int.from_bytes(raw, "little") >= 2**255 - 19:
+    u = int.from_bytes(_exactly(raw, sealed.KEY_BYTES, what="the seal key"), "little")
+    if u >= _P:
         raise WireError("the seal key is not in canonical form")
+    if u in _X25519_SMALL_ORDER:
+        raise WireError("the seal key is a point of small order")
     return raw
 
 
