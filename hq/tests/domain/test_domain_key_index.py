@@ -7,12 +7,12 @@ import hashlib
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from otscert.domain.key_index import index_of, index_of_device_key
+from otscert.domain.key_index import AnyPublicKey, index_of, index_of_device_key
 from otscert_agent.wire import point
 from otscert_agent.wire.keys import Signer
 
 
-def spki(key: ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey) -> bytes:
+def spki(key: AnyPublicKey) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
@@ -49,7 +49,7 @@ def test_an_rsa_key_is_named_by_its_modulus_whatever_its_exponent() -> None:
 
 
 def test_different_keys_share_nothing() -> None:
-    keys = [
+    keys: list[AnyPublicKey] = [
         *(ec.generate_private_key(ec.SECP256R1()).public_key() for _ in range(20)),
         *(ed25519.Ed25519PrivateKey.generate().public_key() for _ in range(20)),
         *(rsa.generate_private_key(65537, 2048).public_key() for _ in range(3)),
