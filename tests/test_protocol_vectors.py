@@ -12,7 +12,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from otscert.domain.csr import check_csr
+from otscert.domain.assurance import Contribution
+from otscert.domain.csr import RsaPermission, check_csr
 from otscert.pki import certificates as hq_pki
 from otscert_agent import entropy, exchange, keys, trust
 from otscert_agent.errors import ProblemError, UnreachableError, UntrustedError, ZeroKeyError
@@ -329,7 +330,13 @@ def test_the_box_of_the_first_boot_derives_what_is_recorded() -> None:
     assert kdf.identity_seed(bytes.fromhex(box["id_seed_hex"]), r, txid).hex() == box["identity_seed_hex"]
     assert keys.csr(d, box["names"]).hex() == box["csr_hex"]
     expected = point.contributed(point.public_point(d0), point.parse_scalar(r))
-    check_csr(bytes.fromhex(box["csr_hex"]), names=tuple(box["names"]), expected_point=expected)
+    check_csr(
+        bytes.fromhex(box["csr_hex"]),
+        names=tuple(box["names"]),
+        expected_point=expected,
+        contribution=Contribution.OPEN,
+        rsa_allowed=RsaPermission(allowed=False, reason="the example is on P-256"),
+    )
 
 
 @each(BOOT["messages"])

@@ -25,10 +25,12 @@ from otscert.app import ACCOUNT_KEY, OwnNameServers
 from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
 from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.domain.admission import Model, Naming, Policy
+from otscert.domain.assurance import Contribution, Source
 from otscert.domain.quota import Quota
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
+from otscert.service.admitting import Admitting
 from otscert.service.checkin import CheckingIn
 from otscert.service.context import Hq
 from otscert.service.conversation import Conversation
@@ -39,6 +41,7 @@ from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
 from otscert.service.signals import LocalSignals
 from otscert.service.topics import DUE
+from otscert.service.waiting import Waiting
 from otscert.service.worker import Worker
 from otscert.store.accounts import Account
 from otscert.store.sqlite import SqliteStore
@@ -129,6 +132,14 @@ def make_model(name: str = "box", **changes: Any) -> Model:
         "static_address": True,
         "admissions_per_address": PLENTY,
         "admissions_per_model": PLENTY,
+        "admissions_per_token": PLENTY,
+        "waiting_per_address": PLENTY,
+        "min_contribution": Contribution.OPEN,
+        "min_source": Source.STARVED,
+        "rekey_after_s": 0,
+        "allow_rsa": False,
+        "webhook": False,
+        "revoke_replaced": True,
     }
     return Model(**(members | changes))
 
@@ -154,6 +165,8 @@ class HqOptions:
     )
     hellos_per_address: Quota = PLENTY
     hellos_per_model: Quota = PLENTY
+    open_admissions: Quota = PLENTY
+    stale_s: int = 90 * DAY_S
     orders_per_device: Quota = FOUR_A_WEEK
     checkin_s: int = 21_600
     clock: TestClock = field(default_factory=TestClock)
@@ -228,12 +241,17 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
         )
         port = await https.start()
         stack.push_async_callback(https.stop)
-        hq, seal, signals = _hq(options, port), Seal(pki.store_key()), LocalSignals()
+        hq, seal, signals = _hq(options, port, pki.store_key()), Seal(pki.store_key()), LocalSignals()
         conversation = Conversation(hq=hq, store=store, signer=AnswerSigner(pki.answer()), seal=seal)
         api = DeviceApi(
             conversation=conversation,
             hello=SayingHello(hq=hq),
-            enroll=Enrolment(hq=hq, zone=zone, signals=signals),
+            enroll=Enrolment(
+                hq=hq,
+                zone=zone,
+                signals=signals,
+                admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
+            ),
             checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
             orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
             trusted_proxies=(),
@@ -258,7 +276,7 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
         yield running
 
 
-def _hq(options: HqOptions, port: int) -> Hq:
+def _hq(options: HqOptions, port: int, secret: bytes) -> Hq:
     return Hq(
         public_url=f"https://{LOOPBACK}:{port}",
         zone=ZONE,
@@ -270,6 +288,9 @@ def _hq(options: HqOptions, port: int) -> Hq:
         hellos_per_address=options.hellos_per_address,
         hellos_per_model=options.hellos_per_model,
         orders_per_device=options.orders_per_device,
+        open_admissions=options.open_admissions,
+        stale_s=options.stale_s,
+        secret=secret,
         clock=options.clock,
         randomness=options.randomness,
     )

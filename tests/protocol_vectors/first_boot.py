@@ -19,10 +19,12 @@ from cryptography.hazmat.primitives import hashes
 from otscert.api.device.routes import DeviceApi
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.domain.admission import Model, Naming, Policy
+from otscert.domain.assurance import Contribution, Source
 from otscert.domain.order import OrderEvent
 from otscert.domain.quota import Quota
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.seal import Seal
+from otscert.service.admitting import Admitting
 from otscert.service.checkin import CheckingIn
 from otscert.service.context import Hq
 from otscert.service.conversation import Answer, Conversation, Refused
@@ -30,6 +32,7 @@ from otscert.service.enroll import Enrolment
 from otscert.service.hello import SayingHello
 from otscert.service.polling import OrderPolling
 from otscert.service.signals import LocalSignals
+from otscert.service.waiting import Waiting
 from otscert.store.certificates import Certificate
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
@@ -55,6 +58,9 @@ class _NoZone:
     def activate(self, label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]:
         del label
         return tuple(policy.judge(address) for address in addresses)
+
+    def withdraw(self, label: str) -> None:
+        """Nothing answers DNS here."""
 
     def put_txt(self, label: str, value: str) -> None:
         """Nothing answers DNS here."""
@@ -258,6 +264,14 @@ def _api(store: SqliteStore, signer: AnswerSigner) -> DeviceApi:
         static_address=True,
         admissions_per_address=plenty,
         admissions_per_model=plenty,
+        admissions_per_token=plenty,
+        waiting_per_address=plenty,
+        min_contribution=Contribution.OPEN,
+        min_source=Source.STARVED,
+        rekey_after_s=14 * 86400,
+        allow_rsa=False,
+        webhook=False,
+        revoke_replaced=True,
     )
     hq = Hq(
         public_url=URL,
@@ -270,6 +284,9 @@ def _api(store: SqliteStore, signer: AnswerSigner) -> DeviceApi:
         hellos_per_address=plenty,
         hellos_per_model=plenty,
         orders_per_device=plenty,
+        open_admissions=plenty,
+        stale_s=90 * 86400,
+        secret=fixed.octets("HQ's secret", 32),
         clock=_Clock(),
         randomness=fixed.Dice("hq"),
     )
@@ -278,7 +295,12 @@ def _api(store: SqliteStore, signer: AnswerSigner) -> DeviceApi:
     return DeviceApi(
         conversation=conversation,
         hello=SayingHello(hq=hq),
-        enroll=Enrolment(hq=hq, zone=zone, signals=signals),
+        enroll=Enrolment(
+            hq=hq,
+            zone=zone,
+            signals=signals,
+            admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
+        ),
         checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
         orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
         trusted_proxies=(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import hmac
 import logging
 import os
 import secrets
@@ -37,6 +38,7 @@ from otscert.pki.answers import AnswerSigner
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
 from otscert.service import housekeeping
+from otscert.service.admitting import Admitting
 from otscert.service.checkin import CheckingIn
 from otscert.service.context import Hq
 from otscert.service.conversation import Conversation
@@ -46,6 +48,7 @@ from otscert.service.issuance import Issuance
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
 from otscert.service.signals import LocalSignals
+from otscert.service.waiting import Waiting
 from otscert.service.worker import Worker
 from otscert.store.accounts import Account
 from otscert.store.errors import StoreUnavailable
@@ -92,7 +95,7 @@ class OwnNameServers:
         return None if result.served else result.reason
 
 
-def make_hq(config: Config) -> Hq:
+def make_hq(config: Config, store_key: bytes) -> Hq:
     issuer = config.issuers[0]
     return Hq(
         public_url=config.public_url,
@@ -105,6 +108,9 @@ def make_hq(config: Config) -> Hq:
         hellos_per_address=config.hellos_per_address,
         hellos_per_model=config.hellos_per_model,
         orders_per_device=config.orders_per_device,
+        open_admissions=config.open_admissions,
+        stale_s=config.stale_s,
+        secret=hmac.digest(store_key, b"otscert/v1/names", "sha256"),
         clock=SystemClock(),
         randomness=secrets.token_bytes,
     )
@@ -176,14 +182,19 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
         await store.read(lambda transaction: _load_zone(zone, config, transaction))
         dns = await _start_dns(config, zone, stack)
         seal = Seal(pki.store_key())
-        hq, signals = make_hq(config), LocalSignals()
+        hq, signals = make_hq(config, pki.store_key()), LocalSignals()
         settings, key = await issuer_settings(config.issuers[0], store, seal)
         issuer = await stack.enter_async_context(open_issuer(settings, key))
         conversation = Conversation(hq=hq, store=store, signer=AnswerSigner(pki.answer()), seal=seal)
         api = DeviceApi(
             conversation=conversation,
             hello=SayingHello(hq=hq),
-            enroll=Enrolment(hq=hq, zone=zone, signals=signals),
+            enroll=Enrolment(
+                hq=hq,
+                zone=zone,
+                signals=signals,
+                admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
+            ),
             checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
             orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
             trusted_proxies=config.trusted_proxies,

@@ -6,6 +6,7 @@ The only place that reads the environment. Unknown and malformed settings refuse
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +17,19 @@ from typing import Any, TypeVar
 from otscert.config_values import ConfigError, apply_environment, flatten, known
 from otscert.domain.addresses import AddressError, AddressPolicy, IPAddress
 from otscert.domain.admission import Model, Naming, Policy
+from otscert.domain.assurance import Contribution, Source
 from otscert.domain.errors import DomainError
 from otscert.domain.names import parse_zone
 from otscert.domain.quota import Quota
 from otscert.settings import REQUIRED, Kind
+from otscert_agent.wire import b64
+from otscert_agent.wire.errors import WireError
+from otscert_agent.wire.keys import ED25519, PublicKey
 
 _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 __all__ = ["Config", "ConfigError", "IssuerConfig", "ZoneConfig", "load", "parse", "split_host_port"]
-E = TypeVar("E", Policy, Naming)
+E = TypeVar("E", Policy, Naming, Contribution, Source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +56,20 @@ class ZoneConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookConfig:
+    """Where a model's webhook is; `networks` are the private ones in which it may be."""
+
+    url: str
+    secret: bytes
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """Everything that was decided before HQ starts. Secrets are in `tokens` and `IssuerConfig.eab_hmac_key` only."""
+    """Everything that was decided before HQ starts.
+
+    Secrets are in `tokens`, `webhooks` and `IssuerConfig.eab_hmac_key` only.
+    """
 
     data_dir: Path
     public_url: str
@@ -64,11 +81,18 @@ class Config:
     hellos_per_address: Quota
     hellos_per_model: Quota
     orders_per_device: Quota
+    manifest_keys: tuple[PublicKey, ...]
+    """Whose factory manifests are imported."""
+    label_url: str
+    """What QR codes on labels begin with."""
     log_level: str
     log_format: str
     issuers: tuple[IssuerConfig, ...]
     models: Mapping[str, Model]
     tokens: Mapping[str, tuple[bytes, ...]]
+    webhooks: Mapping[str, WebhookConfig]
+    open_admissions: Quota
+    stale_s: int
     secret_files: tuple[Path, ...] = ()
     """Files that secrets were read from, for those who look at their modes."""
 
@@ -79,6 +103,11 @@ class Config:
     @property
     def pki_dir(self) -> Path:
         return self.data_dir / "pki"
+
+    @property
+    def factory_key(self) -> Path:
+        """The private key that signs the manifests of units stamped here."""
+        return self.data_dir / "factory.key"
 
     @property
     def public_host(self) -> str:
@@ -187,11 +216,16 @@ def _build(reader: _Reader) -> Config:
         hellos_per_address=_quota(reader, "limits.hellos_per_address_per_hour", _HOUR_S),
         hellos_per_model=_quota(reader, "limits.hellos_per_model_per_hour", _HOUR_S),
         orders_per_device=_quota(reader, "limits.orders_per_device_per_week", 7 * _DAY_S),
+        manifest_keys=tuple(_manifest_key(text) for text in reader.get("factory.manifest_keys")),
+        label_url=_label_url(reader) or _public_url(reader, zone.origin),
         log_level=_one_of(reader, "log.level", ("debug", "info", "warning", "error")),
         log_format=_one_of(reader, "log.format", ("text", "json")),
         issuers=issuers,
         models=models,
         tokens={name: _tokens(reader, name) for name in models},
+        webhooks={name: _webhook(reader, name) for name, model in models.items() if model.webhook},
+        open_admissions=_quota(reader, "limits.open_admissions_per_day", _DAY_S),
+        stale_s=_at_least(reader, "stale_days", 1) * _DAY_S,
         secret_files=tuple(reader.secret_files),
     )
 
@@ -207,6 +241,22 @@ def _public_url(reader: _Reader, origin: str) -> str:
             f"public_url lies in the zone {origin}: the zone is for boxes alone, give HQ a name outside of it"
         )
     return url
+
+
+def _label_url(reader: _Reader) -> str:
+    url = str(reader.get("factory.label_url")).rstrip("/")
+    if url and not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        raise ConfigError(f"factory.label_url is {url!r}, but must look like https://hq.example.com, without ? and #")
+    return url
+
+
+def _manifest_key(text: str) -> PublicKey:
+    try:
+        return PublicKey.from_raw(ED25519, b64.decode(text, length=32, what="the key"))
+    except WireError as error:
+        raise ConfigError(
+            f"factory.manifest_keys has {text!r}: {error}; otscert factory stamp prints the key that it signs with"
+        ) from error
 
 
 def _zone(reader: _Reader) -> ZoneConfig:
@@ -250,7 +300,44 @@ def _model(reader: _Reader, name: str) -> Model:
         static_address=reader.get(f"{prefix}static_address"),
         admissions_per_address=_quota(reader, f"{prefix}admissions_per_address_per_day", _DAY_S),
         admissions_per_model=_quota(reader, f"{prefix}admissions_per_model_per_day", _DAY_S),
+        admissions_per_token=_quota(reader, f"{prefix}admissions_per_token_per_day", _DAY_S),
+        waiting_per_address=_quota(reader, f"{prefix}waiting_per_address_per_day", _DAY_S),
+        min_contribution=_min_contribution(reader, prefix, policies),
+        min_source=_member(Source, f"{prefix}min_source", reader.get(f"{prefix}min_source")),
+        rekey_after_s=reader.get(f"{prefix}rekey_after_days") * _DAY_S,
+        allow_rsa=_allow_rsa(reader, prefix, policies),
+        webhook=bool(reader.get(f"{prefix}webhook_url")),
+        revoke_replaced=reader.get(f"{prefix}revoke_replaced"),
     )
+
+
+def _min_contribution(reader: _Reader, prefix: str, policies: tuple[Policy, ...]) -> Contribution:
+    text = reader.get(f"{prefix}min_contribution")
+    if text:
+        return _member(Contribution, f"{prefix}min_contribution", text)
+    return Contribution.SEALED if policies == (Policy.FACTORY,) else Contribution.OPEN
+
+
+def _allow_rsa(reader: _Reader, prefix: str, policies: tuple[Policy, ...]) -> bool:
+    allowed = bool(reader.get(f"{prefix}allow_rsa"))
+    if allowed and _min_contribution(reader, prefix, policies) is not Contribution.NONE:
+        raise ConfigError(
+            f'{prefix}allow_rsa needs {prefix}min_contribution = "none":'
+            " HQ's randomness cannot be put into an RSA key in a way that HQ can check"
+        )
+    return allowed
+
+
+def _webhook(reader: _Reader, model: str) -> WebhookConfig:
+    prefix = f"model.{model}."
+    url, secret = reader.get(f"{prefix}webhook_url"), reader.secret(f"{prefix}webhook_secret").encode()
+    if not url.startswith("https://") or "@" in url:
+        raise ConfigError(f"{prefix}webhook_url must start with https:// and hold no user name or password")
+    if len(secret) < 16:
+        raise ConfigError(
+            f"{prefix}webhook_secret has {len(secret)} bytes, at least 16 are needed: set {prefix}webhook_secret_file"
+        )
+    return WebhookConfig(url=url, secret=secret, networks=_networks(reader, f"{prefix}webhook_networks"))
 
 
 def _tokens(reader: _Reader, model: str) -> tuple[bytes, ...]:

@@ -94,7 +94,23 @@ SETTINGS: tuple[Setting, ...] = (
     _setting("listen.dns", Kind.LIST, ["127.0.0.1:5353"], "host:port of the DNS server (UDP and TCP)."),
     _setting("limits.hellos_per_address_per_hour", Kind.NUMBER, 120, "Hellos of unknown boxes from one address."),
     _setting("limits.hellos_per_model_per_hour", Kind.NUMBER, 20_000, "Hellos of unknown boxes of one model."),
+    _setting(
+        "limits.open_admissions_per_day", Kind.NUMBER, 2000, "New boxes of all models together by the policy open."
+    ),
     _setting("limits.orders_per_device_per_week", Kind.NUMBER, 4, "Renewals of one box; the CA's own limit is 5."),
+    _setting(
+        "stale_days",
+        Kind.NUMBER,
+        90,
+        "Days after which a box that did not call leaves DNS and gets no orders; it comes back by calling.",
+    ),
+    _setting(
+        "factory.manifest_keys",
+        Kind.LIST,
+        [],
+        "Public keys (Ed25519, base64url) whose manifests are imported, beside the one of factory.key in data_dir.",
+    ),
+    _setting("factory.label_url", Kind.TEXT, "", "The URL that QR codes on labels begin with; empty: public_url."),
     _setting("log.level", Kind.TEXT, "info", "debug, info, warning or error."),
     _setting("log.format", Kind.TEXT, "text", "text for people, json for machines."),
     _setting("issuer.*.directory_url", Kind.TEXT, REQUIRED, "The ACME directory of the CA."),
@@ -116,7 +132,12 @@ SETTINGS: tuple[Setting, ...] = (
         "The CA's name in CAA records; empty: what its directory says, and no CAA record when it says nothing.",
     ),
     _setting("issuer.*.max_in_flight", Kind.NUMBER, 100, "Orders at the CA at the same time."),
-    _setting("model.*.policies", Kind.LIST, ["token"], "Admission policies in order: token, open."),
+    _setting(
+        "model.*.policies",
+        Kind.LIST,
+        ["token"],
+        "Admission policies in order: factory (stamped units), token, approval (a person), open.",
+    ),
     _setting("model.*.token", Kind.SECRET, "", "Claim tokens of the model's firmware, one a line; all are valid."),
     _setting("model.*.naming", Kind.TEXT, "opaque", "opaque (16 characters) or readable (two words and 4 characters)."),
     _setting(
@@ -139,4 +160,58 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     _setting("model.*.admissions_per_address_per_day", Kind.NUMBER, 20, "New boxes from one address by open or token."),
     _setting("model.*.admissions_per_model_per_day", Kind.NUMBER, 1000, "New boxes of the model by open or token."),
+    _setting(
+        "model.*.admissions_per_token_per_day", Kind.NUMBER, 1000, "New boxes of the model by one and the same token."
+    ),
+    _setting(
+        "model.*.waiting_per_address_per_day",
+        Kind.NUMBER,
+        20,
+        "Enrolments from one address that may ask for a person's approval.",
+    ),
+    _setting(
+        "model.*.min_contribution",
+        Kind.TEXT,
+        "",
+        "HQ's least contribution to a key: none, open or sealed; empty: sealed for a model with the policy factory"
+        " alone, else open.",
+    ),
+    _setting(
+        "model.*.min_source",
+        Kind.TEXT,
+        "starved",
+        "The least source a box may name for its own half: starved, jitter, hwrng or secure-element.",
+    ),
+    _setting(
+        "model.*.rekey_after_days",
+        Kind.NUMBER,
+        14,
+        "Age at which a box's first certificate is replaced by one with a new key, unless HQ's contribution was sealed;"
+        " 0: not before it renews.",
+    ),
+    _setting(
+        "model.*.allow_rsa",
+        Kind.SWITCH,
+        default=False,
+        sentence="Accept RSA keys; min_contribution has to be none, for HQ's randomness cannot be put into them.",
+    ),
+    _setting(
+        "model.*.revoke_replaced",
+        Kind.SWITCH,
+        default=True,
+        sentence="Revoke the certificate of a name that was taken back (reset, transfer), or leave it to expire.",
+    ),
+    _setting(
+        "model.*.webhook_url",
+        Kind.TEXT,
+        "",
+        "https:// URL that is asked about every box that a policy admitted; it may refuse or tag. Empty: none.",
+    ),
+    _setting("model.*.webhook_secret", Kind.SECRET, "", "Key of the HMAC-SHA256 that signs the questions."),
+    _setting(
+        "model.*.webhook_networks",
+        Kind.LIST,
+        [],
+        "Private networks in which the webhook may live; without them only public addresses are called.",
+    ),
 )

@@ -15,7 +15,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otscert.domain.csr import MAX_CSR_BYTES, ContributionMismatch, CsrRefused, check_csr
+from otscert.domain.assurance import Contribution
+from otscert.domain.csr import MAX_CSR_BYTES, CheckedCsr, ContributionMismatch, CsrRefused, RsaPermission, check_csr
 
 NAMES = ("abc.boxes.example.com", "*.abc.boxes.example.com")
 KEY = ec.derive_private_key(12345, ec.SECP256R1())
@@ -40,8 +41,11 @@ def make(
     return builder.sign(key, chosen, ecdsa_deterministic=deterministic).public_bytes(Encoding.DER)
 
 
-def check(der: bytes) -> object:
-    return check_csr(der, names=NAMES, expected_point=POINT)
+NO_RSA = RsaPermission(allowed=False, reason="RSA is not on P-256")
+
+
+def check(der: bytes) -> CheckedCsr:
+    return check_csr(der, names=NAMES, expected_point=POINT, contribution=Contribution.OPEN, rsa_allowed=NO_RSA)
 
 
 GOOD = make(*NAMES)
@@ -63,12 +67,13 @@ def cn(value: str) -> x509.Name:
     ids=["as asked", "other order", "SHA-384", "SHA-512", "CN is one of the names"],
 )
 def test_a_good_csr_passes(der: bytes) -> None:
-    checked = check_csr(der, names=NAMES, expected_point=POINT)
+    checked = check(der)
     spki = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert checked.der == der
     assert checked.sha256 == hashlib.sha256(der).digest()
-    assert checked.spki_sha256 == hashlib.sha256(spki).digest()
-    assert checked.x_coordinate == POINT[1:33]
+    assert checked.index.spki_sha256 == hashlib.sha256(spki).digest()
+    assert checked.index.x_coordinate == POINT[1:33]
+    assert (checked.contribution, checked.modulus) == (Contribution.OPEN, None)
 
 
 WITH_CN = make(*NAMES, subject=cn(NAMES[0]))

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otscert.domain.addresses import DEFAULT_POLICY
-from otscert.domain.admission import Model, Naming, Policy, asks, judge_admission
+from otscert.domain.admission import Answer, Evidence, Model, Naming, Policy, Verdict, asks, judge_admission
+from otscert.domain.assurance import Contribution, Source
 from otscert.domain.device import MAX_UNSERVED, DeviceState, may_order
 from otscert.domain.errors import DomainError
 from otscert.domain.names import MAX_ZONE_LENGTH, RANDOM_BYTES, certificate_names, make_label, parse_zone
@@ -151,7 +152,7 @@ def test_the_longest_zone_is_one_that_can_be_served() -> None:
     )
 
 
-def model(*policies: Policy) -> Model:
+def model(*policies: Policy, webhook: bool = False) -> Model:
     quota = Quota(count=1, period_s=1)
     return Model(
         name="box",
@@ -161,32 +162,94 @@ def model(*policies: Policy) -> Model:
         static_address=True,
         admissions_per_address=quota,
         admissions_per_model=quota,
+        admissions_per_token=quota,
+        waiting_per_address=quota,
+        min_contribution=Contribution.OPEN,
+        min_source=Source.STARVED,
+        rekey_after_s=0,
+        allow_rsa=False,
+        webhook=webhook,
+        revoke_replaced=True,
     )
 
 
+F, T, A, OPEN = Policy.FACTORY, Policy.TOKEN, Policy.APPROVAL, Policy.OPEN
+YES, NO, WAITING = Answer.YES, Answer.NO, Answer.WAITING
+
+
 @pytest.mark.parametrize(
-    ("policies", "token_valid", "admitted_by"),
+    ("policies", "evidence", "verdict", "admitted_by"),
     [
-        ((Policy.OPEN,), None, Policy.OPEN),
-        ((Policy.OPEN,), False, Policy.OPEN),
-        ((Policy.TOKEN,), True, Policy.TOKEN),
-        ((Policy.TOKEN,), False, None),
-        ((Policy.TOKEN,), None, None),
-        ((Policy.TOKEN, Policy.OPEN), True, Policy.TOKEN),
-        ((Policy.TOKEN, Policy.OPEN), None, Policy.OPEN),
-        ((Policy.OPEN, Policy.TOKEN), True, Policy.OPEN),
-        ((), True, None),
+        ((OPEN,), Evidence(), Verdict.ADMIT, OPEN),
+        ((OPEN,), Evidence(token_valid=False), Verdict.ADMIT, OPEN),
+        ((T,), Evidence(token_valid=True), Verdict.ADMIT, T),
+        ((T,), Evidence(token_valid=False), Verdict.REFUSE, None),
+        ((T,), Evidence(), Verdict.REFUSE, None),
+        ((T, OPEN), Evidence(token_valid=True), Verdict.ADMIT, T),
+        ((T, OPEN), Evidence(), Verdict.ADMIT, OPEN),
+        ((OPEN, T), Evidence(token_valid=True), Verdict.ADMIT, OPEN),
+        ((), Evidence(token_valid=True, stamped=True), Verdict.REFUSE, None),
+        ((F,), Evidence(stamped=True), Verdict.ADMIT, F),
+        ((F,), Evidence(token_valid=True), Verdict.REFUSE, None),
+        ((T,), Evidence(stamped=True), Verdict.REFUSE, None),
+        ((F, T), Evidence(token_valid=True), Verdict.ADMIT, T),
+        ((F, T), Evidence(stamped=True, token_valid=True), Verdict.ADMIT, F),
+        ((A,), Evidence(), Verdict.ASK_PERSON, None),
+        ((A,), Evidence(approval=WAITING), Verdict.ASK_PERSON, None),
+        ((A,), Evidence(approval=YES), Verdict.ADMIT, A),
+        ((A,), Evidence(approval=NO), Verdict.REFUSE, None),
+        ((F, A), Evidence(stamped=True), Verdict.ADMIT, F),
+        ((F, A), Evidence(), Verdict.ASK_PERSON, None),
+        ((A, F), Evidence(stamped=True), Verdict.ADMIT, F),
+        ((T, A), Evidence(token_valid=False), Verdict.ASK_PERSON, None),
+        ((A, T), Evidence(approval=NO, token_valid=True), Verdict.ADMIT, T),
     ],
 )
 def test_policies_are_asked_in_order(
-    policies: tuple[Policy, ...],
-    token_valid: bool | None,  # noqa: FBT001 - pytest hands it over by name
-    admitted_by: Policy | None,
+    policies: tuple[Policy, ...], evidence: Evidence, verdict: Verdict, admitted_by: Policy | None
 ) -> None:
-    admission = judge_admission(model(*policies), token_valid=token_valid)
-    assert admission.policy is admitted_by
+    admission = judge_admission(model(*policies), evidence)
+    assert (admission.verdict, admission.policy) == (verdict, admitted_by)
     assert admission.reason
-    assert asks(model(*policies)) == (("token",) if Policy.TOKEN in policies else ())
+    # A webhook is asked about nobody whom no policy admitted, and can only say no.
+    asked = judge_admission(model(*policies, webhook=True), evidence)
+    assert asked.verdict is (Verdict.ASK_WEBHOOK if verdict is Verdict.ADMIT else verdict)
+    assert asked.policy is admitted_by
+
+
+@pytest.mark.parametrize(
+    ("webhook", "verdict", "final"),
+    [
+        (Answer.NOT_ASKED, Verdict.ASK_WEBHOOK, False),
+        (WAITING, Verdict.ASK_WEBHOOK, False),
+        (YES, Verdict.ADMIT, False),
+        (NO, Verdict.REFUSE, True),
+    ],
+)
+def test_the_webhook_decides_after_the_policies(webhook: Answer, verdict: Verdict, final: bool) -> None:  # noqa: FBT001 - pytest hands it over by name
+    admission = judge_admission(model(F, webhook=True), Evidence(stamped=True, webhook=webhook))
+    assert (admission.verdict, admission.final) == (verdict, final)
+    assert judge_admission(model(F, webhook=True), Evidence(webhook=YES)).verdict is Verdict.REFUSE
+
+
+@pytest.mark.parametrize(
+    ("policies", "stamped", "asked"),
+    [
+        ((F,), True, ()),
+        ((F,), False, ()),
+        ((F, T, A), True, ()),
+        ((F, T, A), False, ("token", "approval")),
+        ((T, F), True, ("token",)),
+        ((T, OPEN, A), False, ("token",)),
+        ((OPEN, T), False, ()),
+    ],
+)
+def test_a_box_is_told_what_it_will_be_asked_for(
+    policies: tuple[Policy, ...],
+    stamped: bool,  # noqa: FBT001 - pytest hands it over by name
+    asked: tuple[str, ...],
+) -> None:
+    assert asks(model(*policies), stamped=stamped) == asked
 
 
 def test_who_may_order() -> None:
@@ -195,3 +258,5 @@ def test_who_may_order() -> None:
     assert "never seen served" in may_order(device(unserved=MAX_UNSERVED)).reason
     frozen = may_order(replace(device(), state=DeviceState.FROZEN))
     assert (frozen.allowed, "otscert device rearm" in frozen.reason) == (False, True)
+    for state in (DeviceState.QUARANTINED, DeviceState.RETIRED):
+        assert not may_order(replace(device(), state=state)).allowed

@@ -45,7 +45,9 @@ def test_a_certificate_comes_from_finalizing_alone() -> None:
 
 
 def test_every_move_of_a_device_is_in_its_table() -> None:
-    assert set(device.MOVES) == set(product(DeviceState, DeviceEvent))
+    # RETIRED has no way out: a name that was taken back is never given again.
+    living = set(DeviceState) - {DeviceState.RETIRED}
+    assert set(device.MOVES) == set(product(living, DeviceEvent))
     assert device.move(DeviceState.ACTIVE, DeviceEvent.FREEZE) is DeviceState.FROZEN
     assert device.move(DeviceState.FROZEN, DeviceEvent.REARM) is DeviceState.ACTIVE
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from otscert.domain.admission import Answer
 from otscert.domain.device import Device, DeviceState
 from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
+from otscert.domain.unit import Unit, UnitState
 from otscert.store.certificates import Certificate
 from otscert.store.hellos import HelloRow
+from otscert.store.requests import AdmissionRequest
 from otscert.store.transaction import Transaction
 
 RATCHET = Ratchet(
@@ -90,6 +93,10 @@ def hello(number: int = 1, **changes: Any) -> HelloRow:
         "fingerprint": "hardware",
         "source": "jitter",
         "canary": "00",
+        "boot": 1,
+        "contribution": "open",
+        "unit": None,
+        "keeps": None,
         "label": f"label{number}",
         "expected_point": b"\x04",
         "address": "192.0.2.1",
@@ -111,3 +118,49 @@ def fill(transaction: Transaction, *rows: Device | Order | Certificate) -> None:
             transaction.orders.add(row)
         else:
             transaction.certificates.add(row)
+
+
+def unit(number: int = 1, **changes: Any) -> Unit:
+    members: dict[str, Any] = {
+        "thumbprint": f"u{number}",
+        "model": "box",
+        "serial": f"S{number}",
+        "short_id": f"short{number}",
+        "sign_key": bytes(31) + bytes([number]),
+        "seal_key": bytes(31) + bytes([number]),
+        "setup_hash": b"hash",
+        "batch": "first",
+        "state": UnitState.STAMPED,
+        "device_id": None,
+        "fingerprint": None,
+        **changes,
+    }
+    return Unit(**members)
+
+
+def admission_request(number: int = 1, **changes: Any) -> AdmissionRequest:
+    members: dict[str, Any] = {
+        "txid": f"t{number}",
+        "thumbprint": f"thumb{number}",
+        "model": "box",
+        "serial": None,
+        "firmware": "1.0",
+        "fingerprint": "hardware",
+        "label": f"label{number}",
+        "address": "192.0.2.1",
+        "asked_at_s": 100 + number,
+        "seen_at_s": 100 + number,
+        "approval": Answer.WAITING,
+        "decided_by": "",
+        "code_hash": b"code" + bytes([number]),
+        "code_sealed": b"sealed",
+        "code_expires_at_s": 1000,
+        "webhook": Answer.NOT_ASKED,
+        "webhook_policy": "",
+        "webhook_reason": "",
+        "webhook_tags": (),
+        "webhook_attempt": 0,
+        "webhook_next_at_s": 0,
+        **changes,
+    }
+    return AdmissionRequest(**members)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from hq.tests.store.rows import certificate, device, hello, order
+from hq.tests.store.rows import admission_request, certificate, device, hello, order, unit
 
+from otscert.domain.device import DeviceState
+from otscert.domain.key_index import KeyIndex
 from otscert.domain.order import OrderEvent
 from otscert.domain.quota import Quota
+from otscert.domain.unit import UnitState
 from otscert.store.accounts import Account
+from otscert.store.canaries import Canary
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 
-KEY = {"spki_sha256": b"s", "x_coordinate": b"x"}
+KEY = KeyIndex(spki_sha256=b"s", x_coordinate=b"x")
 CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
     "accounts.get": lambda t: t.accounts.get("c"),
@@ -62,10 +66,43 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "keys.get": lambda t: t.keys.get("k"),
     "keys.bind": lambda t: t.keys.bind("k", "d1"),
     "keys.sweep": lambda t: t.keys.sweep(created_before_s=1),
-    "verified_keys.holder": lambda t: t.verified_keys.holder(**KEY),
+    "verified_keys.holder": lambda t: t.verified_keys.holder(KEY),
     "verified_keys.add": lambda t: t.verified_keys.add(
-        **KEY, device_id="d1", kind="k", contribution="o", source="s", now_s=1
+        KEY, device_id="d1", kind="k", contribution="o", source="s", now_s=1
     ),
+    "moduli.add": lambda t: t.moduli.add(15, spki_sha256=b"s", device_id="d1"),
+    "moduli.after": lambda t: t.moduli.after(0, limit=3),
+    "moduli.between": lambda t: t.moduli.between(1, 2),
+    "devices.of_unit": lambda t: t.devices.of_unit("u1"),
+    "devices.set_state": lambda t: t.devices.set_state("d1", DeviceState.QUARANTINED),
+    "certificates.valid_of": lambda t: t.certificates.valid_of("d1", now_s=1),
+    "certificates.count": lambda t: t.certificates.count("d1"),
+    "units.add_many": lambda t: t.units.add_many([unit()], now_s=1),
+    "units.by_thumbprint": lambda t: t.units.by_thumbprint("u1"),
+    "units.by_serial": lambda t: t.units.by_serial("box", "S1"),
+    "units.find": lambda t: t.units.find("S1"),
+    "units.enrolled": lambda t: t.units.enrolled("u1", device_id="d1", fingerprint="f"),
+    "units.set_state": lambda t: t.units.set_state("u1", UnitState.BLOCKED),
+    "units.forget_board": lambda t: t.units.forget_board("u1"),
+    "units.block_serial": lambda t: t.units.block_serial("box", "S1", reason="", now_s=1),
+    "units.unblock_serial": lambda t: t.units.unblock_serial("box", "S1"),
+    "units.blocked": lambda t: t.units.blocked("box", "S1"),
+    "requests.put": lambda t: t.requests.put(admission_request()),
+    "requests.get": lambda t: t.requests.get("t1"),
+    "requests.by_code": lambda t: t.requests.by_code(b"code"),
+    "requests.page": lambda t: t.requests.page(limit=3),
+    "requests.webhook_due": lambda t: t.requests.webhook_due(now_s=1, limit=3),
+    "requests.sweep": lambda t: t.requests.sweep(seen_before_s=1),
+    "requests.end": lambda t: t.requests.end("t1"),
+    "canaries.enter": lambda t: t.canaries.enter("00", Canary(device_id="d1", boot=1, model="box"), now_s=1),
+    "canaries.sweep": lambda t: t.canaries.sweep(before_s=1),
+    "canaries.mark": lambda t: t.canaries.mark("box", "rng.repeats", now_s=1, data={}),
+    "canaries.marks": lambda t: t.canaries.marks("box"),
+    "canaries.clear": lambda t: t.canaries.clear("box", "rng.repeats"),
+    "revocations.ask": lambda t: t.revocations.ask("00", reason=5, now_s=1),
+    "revocations.due": lambda t: t.revocations.due(now_s=1, limit=3),
+    "revocations.done": lambda t: t.revocations.done("00", now_s=1),
+    "revocations.failed": lambda t: t.revocations.failed("00", problem="", next_at_s=1),
     "quotas.spend": lambda t: t.quotas.spend("b", Quota(count=1, period_s=1), now_ms=1),
     "quotas.sweep": lambda t: t.quotas.sweep(now_ms=1),
 }
@@ -89,6 +126,10 @@ class Explaining:
             self.asked += 1
             self.plans.extend((sql, row[3]) for row in rows)
         return self._connection.execute(sql, values)
+
+    def executemany(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        for row in rows:
+            self.execute(sql, row)
 
 
 def scans(explaining: Explaining) -> list[tuple[str, str]]:
@@ -131,3 +172,4 @@ def test_every_method_of_every_repository_is_looked_at() -> None:
 class _Nothing:
     class _connection:  # noqa: N801 - stands in for the attribute
         execute = None
+        executemany = None

@@ -9,6 +9,7 @@ from hq.tests.store.rows import certificate, device, fill, hello, order
 
 from otscert.domain.device import DeviceState
 from otscert.domain.errors import IllegalMove
+from otscert.domain.key_index import KeyIndex
 from otscert.domain.order import OrderEvent, OrderState
 from otscert.domain.quota import Quota
 from otscert.store.accounts import Account
@@ -222,24 +223,14 @@ async def test_keys_of_strangers_are_forgotten_unless_their_transaction_is_open(
 
 async def test_a_verified_key_is_unique_by_key_and_by_x(store: SqliteStore) -> None:
     members = {"device_id": "d1", "kind": "certificate", "contribution": "open", "source": "jitter", "now_s": 1}
-    await store.write(lambda transaction: transaction.verified_keys.add(spki_sha256=b"s", x_coordinate=b"x", **members))  # type: ignore[arg-type]  # a mixed dict
-    for spki, x in ((b"s", b"y"), (b"t", b"x")):
-        assert (
-            await store.read(
-                lambda transaction, spki=spki, x=x: transaction.verified_keys.holder(spki_sha256=spki, x_coordinate=x)  # type: ignore[misc]
-            )
-            == "d1"
-        )
+    first = KeyIndex(spki_sha256=b"s", x_coordinate=b"x")
+    await store.write(lambda transaction: transaction.verified_keys.add(first, **members))  # type: ignore[arg-type]  # a mixed dict
+    for index in (KeyIndex(spki_sha256=b"s", x_coordinate=b"y"), KeyIndex(spki_sha256=b"t", x_coordinate=b"x")):
+        assert await store.read(lambda transaction, index=index: transaction.verified_keys.holder(index)) == "d1"  # type: ignore[misc]
         with pytest.raises(AlreadyThere):
-            await store.write(
-                lambda transaction, spki=spki, x=x: transaction.verified_keys.add(  # type: ignore[misc]
-                    spki_sha256=spki, x_coordinate=x, **members
-                )
-            )
-    assert (
-        await store.read(lambda transaction: transaction.verified_keys.holder(spki_sha256=b"t", x_coordinate=b"y"))
-        is None
-    )
+            await store.write(lambda transaction, index=index: transaction.verified_keys.add(index, **members))  # type: ignore[misc]
+    another = KeyIndex(spki_sha256=b"t", x_coordinate=b"y")
+    assert await store.read(lambda transaction: transaction.verified_keys.holder(another)) is None
 
 
 async def test_accounts_events_and_quotas(store: SqliteStore) -> None:

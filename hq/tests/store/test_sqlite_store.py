@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hq.tests.store.rows import device
 
+from otscert.domain.key_index import KeyIndex
 from otscert.store.errors import AlreadyThere, NewerSchema, StoreUnavailable
 from otscert.store.sqlite import SCHEMA_VERSION, SqliteStore
 from otscert.store.transaction import Transaction
@@ -275,7 +276,12 @@ async def test_an_already_there_is_an_error_of_its_own_transaction_only(store: S
     def twice(transaction: Transaction) -> None:
         for _ in range(2):
             transaction.verified_keys.add(
-                spki_sha256=b"s", x_coordinate=b"x", device_id="d", kind="k", contribution="open", source="s", now_s=1
+                KeyIndex(spki_sha256=b"s", x_coordinate=b"x"),
+                device_id="d",
+                kind="k",
+                contribution="open",
+                source="s",
+                now_s=1,
             )
 
     with pytest.raises(AlreadyThere):

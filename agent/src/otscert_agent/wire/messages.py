@@ -57,11 +57,12 @@ class Hello:
     canary: str  # SHA-256 of 16 kernel bytes drawn at this boot
     serial: Optional[str] = None
     epoch_token: Optional[str] = None  # a known device only: the current one
+    boot: int = 0  # the box's own count of its starts: tells one canary said twice from two equal ones
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """HQ's half of the key: exactly one member. `open` is r itself, `sealed` an X25519 public key (first-boot)."""
+    """HQ's half of the key: exactly one member. `open` is r itself, `sealed` an X25519 public key (`wire.sealed`)."""
 
     open: Optional[str] = None
     sealed: Optional[str] = None
@@ -158,6 +159,7 @@ class CheckIn:
     canary: str
     served_sha256: Optional[str] = None  # hex, the leaf that the box's web server really presents
     resolver_filters: Optional[bool] = None  # the LAN's resolver drops private addresses
+    boot: int = 0  # as in Hello
 
 
 @dataclass(frozen=True)

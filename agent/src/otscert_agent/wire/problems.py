@@ -28,6 +28,12 @@ class ProblemType(str, Enum):
     BAD_ADDRESS = _PREFIX + "bad-address"
     STALE_EPOCH = _PREFIX + "stale-epoch"  # the ratchet: this state has a fork; wait, a person may decide
     START_OVER = _PREFIX + "start-over"  # forget identity and name, enrol as a new box
+    UNKNOWN_UNIT = (
+        _PREFIX + "unknown-unit"
+    )  # no imported manifest has this factory key: the maker's HQ has to import it
+    BLOCKED_UNIT = _PREFIX + "blocked-unit"  # this unit or serial was blocked or quarantined; a person decides
+    LOW_ASSURANCE = _PREFIX + "low-assurance"  # the model demands more randomness of HQ, or a better source, than this
+    RETIRED = _PREFIX + "retired"  # HQ's operator has taken this box out of service
     NOT_FOUND = _PREFIX + "not-found"
     OVER_QUOTA = _PREFIX + "over-quota"
     UNSUPPORTED = _PREFIX + "unsupported"

@@ -1,6 +1,7 @@
 """Is this CSR exactly the one that HQ asked for? Everything else is refused with the reason.
 
-Checks RFC 2986 signature, key, and names; knows nothing of who sent it.
+Checks RFC 2986 signature, key, and names; knows nothing of who sent it. Whether an RSA key is weak takes a library and
+the fleet's other keys (`service/key_checks.py`); here it only has to be of a kind that a CA takes.
 """
 
 from __future__ import annotations
@@ -11,12 +12,18 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from otscert.domain.admission import Model
+from otscert.domain.assurance import Contribution
 from otscert.domain.errors import DomainError
+from otscert.domain.key_index import KeyIndex, index_of
 
-MAX_CSR_BYTES = 4096  # ours is about 350 bytes; two 253-byte names and a P-384 key stay below 1 kB
+MAX_CSR_BYTES = 4096  # ours is about 350 bytes; two 253-byte names and a 4096-bit RSA key stay below 2 kB
+RSA_BITS = (2048, 3072, 4096)
+"""What public CAs take: Baseline Requirements 6.1.5 says at least 2048 and a multiple of 8, Boulder takes these."""
+RSA_EXPONENT = 65537
 
 
 class CsrRefused(DomainError):
@@ -29,28 +36,69 @@ class ContributionMismatch(CsrRefused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedCsr:
+    """`contribution` is what of HQ's randomness is in the key, shown by algebra; `modulus` is an RSA key's."""
+
     der: bytes
     sha256: bytes
-    spki_sha256: bytes
-    x_coordinate: bytes
+    index: KeyIndex
+    contribution: Contribution
+    modulus: int | None = None
 
 
-def check_csr(der: bytes, *, names: tuple[str, ...], expected_point: bytes) -> CheckedCsr:
-    """Check a DER CSR against the names and the 65-byte SEC1 point that HQ expects; raise `CsrRefused`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RsaPermission:
+    allowed: bool
+    reason: str
+
+
+def may_use_rsa(model: Model) -> RsaPermission:
+    """May a box of this model bring an RSA key? HQ's contribution cannot be in one, so the model must do without."""
+    missing = []
+    if not model.allow_rsa:
+        missing.append(f"model.{model.name}.allow_rsa = true")
+    if model.min_contribution is not Contribution.NONE:
+        missing.append(f'model.{model.name}.min_contribution = "none"')
+    if missing:
+        return RsaPermission(
+            allowed=False,
+            reason="the CSR's key is RSA, not on P-256, and HQ's contribution cannot be in an RSA key: make a P-256"
+            f" key, or let HQ's operator set {' and '.join(missing)}",
+        )
+    return RsaPermission(allowed=True, reason="the model allows RSA and demands no contribution")
+
+
+def check_csr(
+    der: bytes,
+    *,
+    names: tuple[str, ...],
+    expected_point: bytes,
+    contribution: Contribution,
+    rsa_allowed: RsaPermission,
+) -> CheckedCsr:
+    """Check a DER CSR against the names and the 65-byte SEC1 point that HQ expects; raise `CsrRefused`.
+
+    `contribution` is how HQ's half of that point travelled.
+    """
     csr = _parse(der)
     key = _public_key(csr)
+    if isinstance(key, rsa.RSAPublicKey):
+        _check_rsa(key, rsa_allowed)
+    _check_form(csr, key)
     _check_signature(csr)
     _check_names(csr, names)
-    if key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) != expected_point:
+    modulus = None
+    if isinstance(key, rsa.RSAPublicKey):
+        modulus, contribution = key.public_numbers().n, Contribution.NONE
+    elif key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) != expected_point:
         raise ContributionMismatch(
             "the CSR's key is not D0 + r*G: make the key from d0 and HQ's contribution of this transaction"
         )
-    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return CheckedCsr(
         der=der,
         sha256=hashlib.sha256(der).digest(),
-        spki_sha256=hashlib.sha256(spki).digest(),
-        x_coordinate=expected_point[1:33],
+        index=index_of(key),
+        contribution=contribution,
+        modulus=modulus,
     )
 
 
@@ -67,17 +115,37 @@ def _parse(der: bytes) -> x509.CertificateSigningRequest:
     return csr
 
 
-def _public_key(csr: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey:
+def _public_key(csr: x509.CertificateSigningRequest) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
     try:
         key = csr.public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise CsrRefused("the CSR's key cannot be read") from None
+    if isinstance(key, rsa.RSAPublicKey):
+        return key
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise CsrRefused("the CSR's key is not on P-256, the only curve HQ contributes to")
     return key
 
 
+def _check_rsa(key: rsa.RSAPublicKey, permission: RsaPermission) -> None:
+    if not permission.allowed:
+        raise CsrRefused(permission.reason)
+    if key.key_size not in RSA_BITS:
+        sizes = ", ".join(str(bits) for bits in RSA_BITS)
+        raise CsrRefused(f"the CSR's RSA key has {key.key_size} bits; HQ takes {sizes}, as public CAs do")
+    if key.public_numbers().e != RSA_EXPONENT:
+        raise CsrRefused(f"the CSR's RSA key has another exponent than {RSA_EXPONENT}")
+
+
+def _check_form(csr: x509.CertificateSigningRequest, key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> None:
+    """Refuse a compressed point and id-RSASSA-PSS: the key would be indexed by another SPKI than the certificate's."""
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) not in csr.tbs_certrequest_bytes:
+        raise CsrRefused("the CSR's key is not an uncompressed point or a plain RSA key, as certificates have them")
+
+
 def _check_signature(csr: x509.CertificateSigningRequest) -> None:
+    if csr.signature_algorithm_oid == x509.SignatureAlgorithmOID.RSASSA_PSS:
+        raise CsrRefused("the CSR's signature is RSASSA-PSS; use PKCS #1 v1.5, which every CA reads")
     try:
         digest = csr.signature_hash_algorithm
     except UnsupportedAlgorithm:

@@ -15,18 +15,40 @@ MAX_UNSERVED = 2
 class DeviceState(StrEnum):
     ACTIVE = "active"
     FROZEN = "frozen"  # two boxes share its identity; no orders until a person decides
+    QUARANTINED = "quarantined"  # a person, or two boards with one factory key: no orders until a person decides
+    RETIRED = "retired"  # its name was taken back for ever; `retired` says why
 
 
 class DeviceEvent(StrEnum):
     FREEZE = "freeze"
+    QUARANTINE = "quarantine"
     REARM = "rearm"
+    RETIRE = "retire"
 
 
+class Retired(StrEnum):
+    """Why a device ended, which decides what its box is told when it calls."""
+
+    RESET = "reset"  # by HQ's operator: the box starts over and gets another name
+    TRANSFER = "transfer"  # the same, for another owner
+    REPLACED = "replaced"  # the unit enrolled again (factory reset): this identity is nobody's
+    REMOVED = "removed"  # out of service: it is told to stop asking
+
+
+_A, _F, _Q, _R = DeviceState.ACTIVE, DeviceState.FROZEN, DeviceState.QUARANTINED, DeviceState.RETIRED
 MOVES: dict[tuple[DeviceState, DeviceEvent], DeviceState] = {
-    (DeviceState.ACTIVE, DeviceEvent.FREEZE): DeviceState.FROZEN,
-    (DeviceState.ACTIVE, DeviceEvent.REARM): DeviceState.ACTIVE,
-    (DeviceState.FROZEN, DeviceEvent.FREEZE): DeviceState.FROZEN,
-    (DeviceState.FROZEN, DeviceEvent.REARM): DeviceState.ACTIVE,
+    (_A, DeviceEvent.FREEZE): _F,
+    (_A, DeviceEvent.QUARANTINE): _Q,
+    (_A, DeviceEvent.REARM): _A,
+    (_A, DeviceEvent.RETIRE): _R,
+    (_F, DeviceEvent.FREEZE): _F,
+    (_F, DeviceEvent.QUARANTINE): _Q,
+    (_F, DeviceEvent.REARM): _A,
+    (_F, DeviceEvent.RETIRE): _R,
+    (_Q, DeviceEvent.FREEZE): _Q,
+    (_Q, DeviceEvent.QUARANTINE): _Q,
+    (_Q, DeviceEvent.REARM): _A,
+    (_Q, DeviceEvent.RETIRE): _R,
 }
 
 
@@ -60,6 +82,13 @@ class Device:
     unserved: int
     cmd_seq: int
     ratchet: Ratchet
+    unit: str | None = None
+    """Thumbprint of the factory key that said its hello; None for a box without factory secret."""
+    tags: tuple[str, ...] = ()
+    """What the webhook called it."""
+    retired: Retired | None = None
+    in_dns: bool = True
+    """Whether the zone holds its name: not when it is retired or was not seen for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +97,18 @@ class OrderPermission:
     reason: str
 
 
+_DECIDE = "HQ's operator has to decide (otscert device rearm)"
+_NO_ORDERS = {
+    DeviceState.FROZEN: f"two boxes share this identity; {_DECIDE}",
+    DeviceState.QUARANTINED: f"this box is quarantined; {_DECIDE}",
+    DeviceState.RETIRED: "this name was taken back for ever",
+}
+
+
 def may_order(device: Device) -> OrderPermission:
     """May this device be given another certificate?"""
-    if device.state is DeviceState.FROZEN:
-        return OrderPermission(
-            allowed=False, reason="two boxes share this identity; HQ's operator has to decide (otscert device rearm)"
-        )
+    if device.state in _NO_ORDERS:
+        return OrderPermission(allowed=False, reason=_NO_ORDERS[device.state])
     if device.unserved >= MAX_UNSERVED:
         return OrderPermission(
             allowed=False,

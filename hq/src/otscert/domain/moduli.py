@@ -68,7 +68,41 @@ class Products:
     def sharing(self, modulus: int) -> tuple[Bucket, ...]:
         """Return the buckets in which some modulus has a factor in common with this one."""
         divisor = self.number(modulus)
-        return tuple(bucket for bucket in self.buckets if shares_factor(modulus, int(bucket.product % divisor)))
+        halvings = _halvings(divisor, bits=max((bucket.product.bit_length() for bucket in self.buckets), default=0))
+        remainders = [_remainder(bucket.product, divisor, halvings) for bucket in self.buckets]
+        together = self.number(1)
+        for remainder in remainders:
+            together = together * remainder % divisor
+        if not shares_factor(modulus, int(together)):  # nearly always: one gcd for all
+            return ()
+        pairs = zip(self.buckets, remainders, strict=True)
+        return tuple(bucket for bucket, remainder in pairs if shares_factor(modulus, int(remainder)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Halving:
+    """How a number is made about half as long with the same remainder: high * 2^shift + low, 2^shift reduced."""
+
+    shift: int
+    mask: int
+    power: int
+
+
+def _halvings(divisor: int, *, bits: int) -> list[_Halving]:
+    found, one = [], divisor // divisor
+    while bits > 4 * divisor.bit_length():
+        shift = bits // 2
+        found.append(_Halving(shift=shift, mask=(one << shift) - 1, power=pow(one * 2, shift, divisor)))
+        bits = bits - shift + divisor.bit_length() + 1
+    return found
+
+
+def _remainder(product: int, divisor: int, halvings: Iterable[_Halving]) -> int:
+    """`product % divisor`; multiplying by what the halvings prepared takes three quarters of the division's time."""
+    for halving in halvings:
+        if product.bit_length() > halving.shift:
+            product = (product >> halving.shift) * halving.power + (product & halving.mask)
+    return product % divisor
 
 
 def shares_factor(modulus: int, other: int) -> bool:

@@ -8,16 +8,19 @@ from dataclasses import asdict, dataclass, replace
 
 from otscert.domain.addresses import IPAddress
 from otscert.domain.admission import Model
+from otscert.domain.assurance import Contribution, judge_rekey
 from otscert.domain.device import Device, DeviceEvent, DeviceState, may_order, move
 from otscert.domain.ratchet import RatchetVerdict, judge_checkin
 from otscert.domain.renewal import judge_renewal, next_checkin_s
+from otscert.service.canary import watch_canary
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
-from otscert.service.hello import hash_token, known_model
+from otscert.service.hello import LAST_BOOT, hash_token, known_model
 from otscert.service.notes import note
 from otscert.service.ports import Seal, ZonePublisher
 from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal, make_problem
+from otscert.service.standing import refuse_retired
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import b64
@@ -85,6 +88,7 @@ class CheckingIn:
             served_sha256=checkin.served_sha256,
             # An older one of its own does not count: a box that never installs would be given certificates for ever.
             unserved=0 if served_newest else device.unserved,
+            in_dns=True,
             ratchet=replace(
                 device.ratchet,
                 token_hash=hash_token(token),
@@ -99,6 +103,7 @@ class CheckingIn:
         transaction.devices.save(replace(changed, cmd_seq=answer.cmd_seq), seen_token_hash=device.ratchet.token_hash)
         sealed = self.seal.close(json.dumps(asdict(answer)).encode(), purpose=_PURPOSE)
         transaction.devices.remember_checkin(device.id, sealed)
+        watch_canary(transaction, device, sha256=checkin.canary, boot=checkin.boot, now_s=request.now_s)
         if addresses != device.addresses:
             note(
                 transaction,
@@ -123,9 +128,18 @@ class CheckingIn:
             renewal = judge_renewal(
                 not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s
             )
-            renew_at_s = renewal.at_s
+            rekey = judge_rekey(
+                Contribution(device.contribution),
+                first=transaction.certificates.count(device.id) == 1,
+                issued_at_s=certificate.issued_at_s,
+                rekey_after_s=known_model(self.hq, device.model).rekey_after_s,
+                now_s=now_s,
+            )
+            renew_at_s = min(renewal.at_s, rekey.at_s or renewal.at_s)
             if renewal.due:
                 commands.append(Command(name="renew", reason=renewal.reason))
+            elif rekey.due:
+                commands.append(Command(name="rekey", reason=rekey.reason))
         return CheckInAnswer(
             epoch_token=token,
             next_checkin_s=next_checkin_s(
@@ -168,6 +182,8 @@ class CheckingIn:
 def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:
     checkin = request.message
     texts = (checkin.firmware, checkin.agent, checkin.txid, checkin.hardware_fingerprint, checkin.served_sha256 or "")
+    if not 0 <= checkin.boot <= LAST_BOOT:
+        raise Refusal(ProblemType.MALFORMED, "boot is not a number from 0 to 2^53-1")
     if any(len(text) > _LONGEST_TEXT for text in texts):
         raise Refusal(ProblemType.MALFORMED, f"a text of the check-in is longer than {_LONGEST_TEXT} characters")
     if checkin.served_sha256 is not None and _SHA256_HEX.match(checkin.served_sha256) is None:
@@ -180,6 +196,7 @@ def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:
     device = transaction.devices.get(device_id) if device_id else None
     if device is None or device.thumbprint != request.thumbprint:
         raise Refusal(ProblemType.UNKNOWN_KEY, "this key is not a device's identity; say hello")
+    refuse_retired(device)
     return device
 
 

@@ -12,7 +12,10 @@ from otscert.service.ports import Clock, Randomness
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hq:
-    """`tokens` are the claim tokens by model; `issuer` and `profile` are what a new order asks for."""
+    """`tokens` are the claim tokens by model; `issuer` and `profile` are what a new order asks for.
+
+    `secret` is known to this HQ alone: it names things that must not be guessed back from the store.
+    """
 
     public_url: str
     zone: str
@@ -24,6 +27,11 @@ class Hq:
     hellos_per_address: Quota
     hellos_per_model: Quota
     orders_per_device: Quota
+    open_admissions: Quota
+    """New boxes of all models together by the policy open."""
+    stale_s: int
+    """A box that did not call for so long leaves DNS."""
+    secret: bytes
     clock: Clock
     randomness: Randomness
 

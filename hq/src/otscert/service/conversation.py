@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -63,6 +63,17 @@ class Answer:
     status: int
     body: bytes
     signed: bool = True
+
+
+class DoFirst(Exception):
+    """A use case needs something slow, which must not happen inside a transaction: `work` does it.
+
+    Raised where everything cheap was checked; what the use case wrote is undone, and after `work` it is run again.
+    """
+
+    def __init__(self, work: Callable[[], Awaitable[object]]) -> None:
+        super().__init__("to be done first, outside of the transaction")
+        self.work = work
 
 
 class Conversation:
@@ -156,7 +167,7 @@ class Conversation:
             return answer
 
         try:
-            answer = await self._store.write(work)
+            answer = await self._write(work)
         except StoreUnavailable:
             return self.unavailable(request)
         for reply in replies:
@@ -164,6 +175,14 @@ class Conversation:
                 reply.after()
         self._tell_refusal(request, said)
         return answer
+
+    async def _write(self, work: Callable[[Transaction], Answer]) -> Answer:
+        """Run `work` in a transaction, and from its beginning again after whatever it wants to be done first."""
+        while True:
+            try:
+                return await self._store.write(work)
+            except DoFirst as first:
+                await first.work()
 
     def _tell_refusal(self, request: Request[M], said: list[str]) -> None:
         """Log why a box was refused, once a minute for an address and a reason: a stranger must not fill the log."""

@@ -5,17 +5,17 @@ Everything is one transaction: a box is admitted with its name, its keys and its
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from dataclasses import dataclass, replace
 
-from otscert.domain.admission import Admission, Contribution, Model, Policy, judge_admission
-from otscert.domain.callers import buckets
-from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr
-from otscert.domain.device import Device, DeviceState, may_order
+from otscert.domain.assurance import Contribution, Source, judge_assurance
+from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr, may_use_rsa
+from otscert.domain.device import Device, DeviceState, Retired, may_order
+from otscert.domain.key_index import KeyIndex, index_of_device_key
 from otscert.domain.names import certificate_names
 from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
+from otscert.service.admitting import Admitted, Admitting
+from otscert.service.canary import watch_canary
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
 from otscert.service.enroll_checks import (
@@ -29,24 +29,20 @@ from otscert.service.notes import note
 from otscert.service.ports import Signals, ZonePublisher
 from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal
+from otscert.service.retirement import retire
+from otscert.service.standing import refuse_retired
 from otscert.service.topics import DUE
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
-from otscert_agent.wire import b64, kdf
+from otscert_agent.wire import b64
 from otscert_agent.wire.errors import WireError
-from otscert_agent.wire.messages import (
-    EPOCH_TOKEN_BYTES,
-    PATH_ORDERS,
-    SEED_BYTES,
-    TXID_BYTES,
-    Enroll,
-    Granted,
-    Refused,
-)
+from otscert_agent.wire.messages import EPOCH_TOKEN_BYTES, PATH_ORDERS, SEED_BYTES, Enroll, Granted, Refused
 from otscert_agent.wire.problems import ProblemType
 
 ENROLLED_S = 30 * 24 * 3600
 """How long an enrolment can be asked for again by a box that lost the answer and was switched off."""
+WAITING_S = 24 * 3600
+"""How long an enrolment that waits for a decision stays open after the box has last asked."""
 FIRST_CHECKIN_S = 30
 _ID_BYTES = 12
 
@@ -58,24 +54,31 @@ class Enrolment:
     hq: Hq
     zone: ZonePublisher
     signals: Signals
+    admitting: Admitting
 
     def __call__(self, transaction: Transaction, request: Request[Enroll]) -> Reply:
         row = open_transaction(transaction, request)
         if row.device_id is None:
             check_binding(transaction, request, row)
-        csr = self._checked_csr(transaction, request, row)
-        if row.csr_sha256 is not None:
-            return self._granted_again(transaction, request, row)
+        order = transaction.orders.by_txid(row.txid)
+        csr = self._checked_csr(transaction, request, row, granted=order is not None)
+        if order is not None:
+            return self._granted_again(transaction, request, row, order)
         if row.device_id is None:
             return self._admit(transaction, request, row, csr)
         return self._renew(transaction, request, row, csr)
 
-    def _checked_csr(self, transaction: Transaction, request: Request[Enroll], row: HelloRow) -> CheckedCsr:
+    def _checked_csr(
+        self, transaction: Transaction, request: Request[Enroll], row: HelloRow, *, granted: bool
+    ) -> CheckedCsr:
+        model = known_model(self.hq, row.model)
         try:
             csr = check_csr(
                 b64.decode(request.message.csr, what="csr"),
                 names=certificate_names(row.label, self.hq.zone),
                 expected_point=row.expected_point,
+                contribution=Contribution(row.contribution),
+                rsa_allowed=may_use_rsa(model),
             )
         except ContributionMismatch as error:
             raise Refusal(ProblemType.BAD_CONTRIBUTION, str(error)) from error
@@ -83,39 +86,94 @@ class Enrolment:
             raise Refusal(ProblemType.BAD_CSR, str(error)) from error
         if row.csr_sha256 is not None and row.csr_sha256 != csr.sha256:
             raise Refusal(ProblemType.TXID_CONFLICT, "this transaction was enrolled with another CSR; say hello again")
-        if row.csr_sha256 is None:
-            refuse_known_key(transaction, csr.spki_sha256, csr.x_coordinate, row)
+        if not granted:
+            refuse_known_key(transaction, csr.index, row)
+            assurance = judge_assurance(
+                csr.contribution,
+                Source(row.source),
+                min_contribution=model.min_contribution,
+                min_source=model.min_source,
+            )
+            if not assurance.enough:
+                raise Refusal(ProblemType.LOW_ASSURANCE, assurance.reason, retry_after_s=24 * 3600)
         return csr
 
     def _admit(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
         model = known_model(self.hq, row.model)
-        token = self._token_bucket(request, row.model)
-        admission = judge_admission(
-            model, token_valid=None if request.message.token_proof is None else token is not None
-        )
-        if admission.policy is None:
-            return Reply(message=Refused(reason=admission.reason, final=False, retry_after_s=3600))
-        self._spend_admission(transaction, request, model, admission)
+        admitted = self.admitting(transaction, request, row, model)
+        if not isinstance(admitted, Admitted):
+            if not isinstance(admitted.message, Refused):
+                # From now on the transaction is this CSR's and this identity's, however long the decision takes.
+                transaction.hellos.enrolled(
+                    row.txid,
+                    csr_sha256=csr.sha256,
+                    identity=request.thumbprint,
+                    expires_at_s=request.now_s + WAITING_S,
+                )
+            return admitted
         addresses = addresses_of_a_new_box(model, request.message.addresses)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
-        device = self._new_device(request, row, admission, addresses.allowed, epoch_token)
-        transaction.devices.add(device)
-        transaction.names.give(row.label, device_id=device.id)
+        before = self._device_before(transaction, row)
+        fresh = self._new_device(
+            request=request,
+            row=row,
+            csr=csr,
+            admitted=admitted,
+            addresses=addresses.allowed,
+            epoch_token=epoch_token,
+        )
+        withdrawn: str | None = None
+        if before is not None and row.keeps == before.id:
+            device = replace(fresh, id=before.id, cmd_seq=before.cmd_seq, admitted_at_s=before.admitted_at_s)
+            transaction.devices.save(device, seen_token_hash=before.ratchet.token_hash)
+        else:
+            device = fresh
+            if before is not None:
+                retire(transaction, before, Retired.REPLACED, revoke=model.revoke_replaced, now_s=request.now_s)
+                withdrawn = before.label
+            transaction.devices.add(device)
+            transaction.names.give(row.label, device_id=device.id)
+        if row.unit is not None:
+            transaction.units.enrolled(row.unit, device_id=device.id, fingerprint=row.fingerprint)
         self._enter_identity(transaction, request, row, device)
+        watch_canary(transaction, device, sha256=row.canary, boot=row.boot, now_s=request.now_s)
         # The first certificate counts among those that the CA allows for this set of names.
-        transaction.quotas.spend(f"orders:device:{device.id}", self.hq.orders_per_device, now_ms=request.now_s * 1000)
+        spent = transaction.quotas.spend(
+            f"orders:device:{device.id}", self.hq.orders_per_device, now_ms=request.now_s * 1000
+        )
+        if not spent.allowed:  # a unit that starts over again and again under its old name
+            raise Refusal(
+                ProblemType.OVER_QUOTA,
+                f"this name already had {self.hq.orders_per_device.count} certificates lately",
+                retry_after_s=spent.retry_after_s,
+            )
         transaction.events.append(
             "device.admitted",
             now_s=request.now_s,
             device_id=device.id,
             data={
-                "policy": admission.policy,
+                "policy": admitted.policy,
                 "label": row.label,
                 "address": request.address,
                 "refused": addresses.refused,
+                "contribution": device.contribution,
+                "unit": row.unit,
+                "name": "kept" if row.keeps else "new",
             },
         )
-        return self._granted(transaction, request, row, csr, device=device, epoch_token=epoch_token)
+        return self._granted(
+            transaction, request, row, csr, device=device, epoch_token=epoch_token, withdrawn=withdrawn
+        )
+
+    def _device_before(self, transaction: Transaction, row: HelloRow) -> Device | None:
+        """The device that this unit was until now; None for a first enrolment or when its name was taken back."""
+        unit = transaction.units.by_thumbprint(row.unit) if row.unit else None
+        before = transaction.devices.get(unit.device_id) if unit is not None and unit.device_id else None
+        if row.keeps is not None and (before is None or before.id != row.keeps or before.retired is not None):
+            raise Refusal(
+                ProblemType.UNKNOWN_TXID, "the name of this transaction is no longer this unit's; say hello again"
+            )
+        return before if before is not None and before.retired is None else None
 
     def _renew(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
         if request.known is None or request.known.device_id != row.device_id:
@@ -123,6 +181,7 @@ class Enrolment:
         device = transaction.devices.get(row.device_id or "")
         if device is None:
             raise Refusal(ProblemType.UNKNOWN_KEY, "HQ does not know this device any more")
+        refuse_retired(device)
         check_epoch(device, request.message.epoch_token)
         permission = may_order(device)
         if not permission.allowed:
@@ -139,9 +198,10 @@ class Enrolment:
             device,
             firmware=row.firmware,
             source=row.source,
-            contribution=Contribution.OPEN,
+            contribution=csr.contribution,
             last_seen_s=request.now_s,
             addresses=addresses.allowed or device.addresses,
+            in_dns=True,
             ratchet=replace(
                 device.ratchet,
                 token_hash=hash_token(epoch_token),
@@ -150,16 +210,16 @@ class Enrolment:
             ),
         )
         transaction.devices.save(renewed, seen_token_hash=device.ratchet.token_hash)
+        watch_canary(transaction, renewed, sha256=row.canary, boot=row.boot, now_s=request.now_s)
         transaction.events.append("device.renewing", now_s=request.now_s, device_id=device.id)
         return self._granted(transaction, request, row, csr, device=renewed, epoch_token=epoch_token)
 
-    def _granted_again(self, transaction: Transaction, request: Request[Enroll], row: HelloRow) -> Reply:
+    def _granted_again(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, order: Order) -> Reply:
         """The same enrolment under a new seq: its answer was lost. The order stands; the epoch token is made anew."""
-        order = transaction.orders.by_txid(row.txid)
-        device = transaction.devices.get(order.device_id) if order else None
+        device = transaction.devices.get(order.device_id)
         # Only while this enrolment is the last thing that turned the ratchet: neither a check-in nor a later enrolment
         # came since, so an old copy of the state cannot get around it here.
-        if order is None or device is None or device.ratchet.last_txid != _enrolled_by(row):
+        if device is None or device.retired is not None or device.ratchet.last_txid != _enrolled_by(row):
             raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; check in or say hello")
         note(transaction, "enrolment.repeated", now_s=request.now_s, device_id=device.id)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
@@ -176,6 +236,7 @@ class Enrolment:
         *,
         device: Device,
         epoch_token: str,
+        withdrawn: str | None = None,
     ) -> Reply:
         transaction.hellos.enrolled(
             row.txid,
@@ -184,8 +245,7 @@ class Enrolment:
             expires_at_s=request.now_s + ENROLLED_S,
         )
         transaction.verified_keys.add(
-            spki_sha256=csr.spki_sha256,
-            x_coordinate=csr.x_coordinate,
+            csr.index,
             device_id=device.id,
             kind="certificate",
             contribution=device.contribution,
@@ -196,10 +256,12 @@ class Enrolment:
         transaction.orders.add(order)
         return Reply(
             message=self._granted_message(order, epoch_token),
-            after=lambda: self._after_commit(device),
+            after=lambda: self._after_commit(device, withdrawn),
         )
 
-    def _after_commit(self, device: Device) -> None:
+    def _after_commit(self, device: Device, withdrawn: str | None) -> None:
+        if withdrawn is not None:
+            self.zone.withdraw(withdrawn)
         model = known_model(self.hq, device.model)
         self.zone.activate(device.label, published_addresses(model, device.addresses), model.addresses)
         self.signals.publish(DUE)
@@ -236,9 +298,11 @@ class Enrolment:
 
     def _new_device(
         self,
+        *,
         request: Request[Enroll],
         row: HelloRow,
-        admission: Admission,
+        csr: CheckedCsr,
+        admitted: Admitted,
         addresses: tuple[str, ...],
         epoch_token: str,
     ) -> Device:
@@ -250,8 +314,8 @@ class Enrolment:
             firmware=row.firmware,
             label=row.label,
             state=DeviceState.ACTIVE,
-            policy=str(admission.policy),
-            contribution=Contribution.OPEN,
+            policy=admitted.policy,
+            contribution=csr.contribution,
             source=row.source,
             admitted_at_s=request.now_s,
             last_seen_s=request.now_s,
@@ -266,18 +330,17 @@ class Enrolment:
                 fingerprint=row.fingerprint,
                 last_resync_s=None,
             ),
+            unit=row.unit,
+            tags=admitted.tags,
         )
 
     def _enter_identity(
         self, transaction: Transaction, request: Request[Enroll], row: HelloRow, device: Device
     ) -> None:
-        raw = request.key.raw
-        x_coordinate = raw[1:33] if len(raw) == 65 else raw
-        spki_sha256 = hashlib.sha256(raw).digest()
-        refuse_known_key(transaction, spki_sha256, x_coordinate, row)
+        index: KeyIndex = index_of_device_key(request.key)
+        refuse_known_key(transaction, index, row)
         transaction.verified_keys.add(
-            spki_sha256=spki_sha256,
-            x_coordinate=x_coordinate,
+            index,
             device_id=device.id,
             kind="identity",
             contribution=device.contribution,
@@ -286,43 +349,15 @@ class Enrolment:
         )
         # The key's row is written with the answer, after this; binding it here would find none.
         transaction.keys.record(
-            request.thumbprint, alg=request.key.alg, raw=raw, seq=0, digest=b"", answer=None, now_s=request.now_s
+            request.thumbprint,
+            alg=request.key.alg,
+            raw=request.key.raw,
+            seq=0,
+            digest=b"",
+            answer=None,
+            now_s=request.now_s,
         )
         transaction.keys.bind(request.thumbprint, device.id)
-
-    def _token_bucket(self, request: Request[Enroll], model: str) -> str | None:
-        """A name for the valid token (for its quota), None when the proof fits no token of the model."""
-        try:
-            proof = b64.decode(request.message.token_proof or "", what="token_proof")
-            txid = b64.decode(request.message.txid, length=TXID_BYTES, what="txid")
-        except WireError as error:
-            raise Refusal(ProblemType.BAD_TOKEN, str(error)) from error
-        found = None
-        for token in self.hq.tokens.get(model, ()):
-            # Every token is tried, so that time tells nothing about which one fits.
-            if hmac.compare_digest(kdf.token_proof(token, txid, request.thumbprint), proof):
-                found = hashlib.sha256(token).hexdigest()[:16]
-        return found
-
-    def _spend_admission(
-        self, transaction: Transaction, request: Request[Enroll], model: Model, admission: Admission
-    ) -> None:
-        of_address = model.admissions_per_address
-        charged = [
-            (f"admit:address:{model.name}:{bucket}", replace(of_address, count=of_address.count * share))
-            for bucket, share in buckets(request.address)
-        ]
-        charged.append((f"admit:model:{model.name}", model.admissions_per_model))
-        if admission.policy is Policy.TOKEN:
-            charged.append((f"admit:token:{self._token_bucket(request, model.name)}", model.admissions_per_model))
-        for bucket, quota in charged:
-            decision = transaction.quotas.spend(bucket, quota, now_ms=request.now_s * 1000)
-            if not decision.allowed:
-                raise Refusal(
-                    ProblemType.OVER_QUOTA,
-                    f"policy {admission.policy} of model {model.name} admits {quota.count} boxes in {quota.period_s} s",
-                    retry_after_s=decision.retry_after_s,
-                )
 
 
 def _enrolled_by(row: HelloRow) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from otscert.domain.admission import Model
+from otscert.domain.key_index import KeyIndex
 from otscert.service.conversation import Request
 from otscert.service.publish import SortedAddresses, sort_addresses
 from otscert.service.refusal import Refusal
@@ -58,9 +59,9 @@ def check_binding(transaction: Transaction, request: Request[Enroll], row: Hello
         raise Refusal(ProblemType.BAD_SIGNATURE, "the binding names another transaction or another key")
 
 
-def refuse_known_key(transaction: Transaction, spki_sha256: bytes, x_coordinate: bytes, row: HelloRow) -> None:
+def refuse_known_key(transaction: Transaction, index: KeyIndex, row: HelloRow) -> None:
     """No key may come twice, whoever shows it."""
-    holder = transaction.verified_keys.holder(spki_sha256=spki_sha256, x_coordinate=x_coordinate)
+    holder = transaction.verified_keys.holder(index)
     if holder is not None:
         raise Refusal(
             ProblemType.BAD_CONTRIBUTION,

@@ -9,16 +9,21 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from otscert.domain.admission import Model, asks
+from otscert.domain.assurance import Contribution as Contributed
+from otscert.domain.assurance import Source, judge_assurance
 from otscert.domain.callers import buckets
-from otscert.domain.device import Device
+from otscert.domain.device import Device, DeviceState
 from otscert.domain.names import RANDOM_BYTES, certificate_names, make_label
 from otscert.domain.quota import Quota
+from otscert.domain.unit import Unit, judge_name
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
-from otscert.service.refusal import Refusal
+from otscert.service.refusal import Refusal, make_problem
+from otscert.service.standing import refuse_retired
+from otscert.service.units import UnitRefused, stamped_unit
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
-from otscert_agent.wire import b64, point
+from otscert_agent.wire import b64, point, sealed
 from otscert_agent.wire.errors import WireError
 from otscert_agent.wire.messages import NONCE_BYTES, TXID_BYTES, Challenge, Contribution, Hello
 from otscert_agent.wire.problems import ProblemType
@@ -29,7 +34,7 @@ MOST_OPEN = 4
 """Open transactions of one key: the twins of a cloned image share a hello key until HQ's r tells them apart."""
 _NAME_TRIES = 8
 _LONGEST_TEXT = 200
-SOURCES = frozenset({"starved", "jitter", "hwrng", "secure-element"})
+LAST_BOOT = 2**53 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,27 +48,30 @@ class SayingHello:
         model = known_model(self.hq, hello.model)
         d0 = _check(hello)
         device = _renewing_device(transaction, request)
-        if device is not None:
-            _spend(transaction, f"hello:device:{device.id}", HELLOS_PER_DEVICE, request)
-        else:
-            for bucket, share in buckets(request.address):
-                quota = self.hq.hellos_per_address
-                _spend(transaction, f"hello:address:{bucket}", replace(quota, count=quota.count * share), request)
-            _spend(transaction, f"hello:model:{model.name}", self.hq.hellos_per_model, request)
+        try:
+            unit = stamped_unit(transaction, request, device)
+        except UnitRefused as refused:  # what it wrote stays: a unit on two boards is quarantined now
+            return Reply(message=make_problem(ProblemType.BLOCKED_UNIT, str(refused), retry_after_s=24 * 3600))
+        self._check_assurance(model, hello, unit)
+        self._spend(transaction, request, model, device)
         transaction.hellos.end_oldest(request.thumbprint, keep=MOST_OPEN - 1)
-        txid = b64.encode(self.hq.randomness(TXID_BYTES))
-        label = device.label if device else _reserve_label(self.hq, transaction, model, txid)
-        r = point.scalar_from_bytes(self.hq.randomness(48))
+        txid = self.hq.randomness(TXID_BYTES)
+        label, keeps = self._label(transaction, request, model, device or unit, txid)
+        r, contribution = self._contribute(unit, txid=txid, hello_digest=request.digest)
         row = HelloRow(
-            txid=txid,
+            txid=b64.encode(txid),
             thumbprint=request.thumbprint,
             model=model.name,
-            serial=hello.serial,
+            serial=unit.serial if unit else hello.serial,
             firmware=hello.firmware,
             fingerprint=hello.hardware_fingerprint,
             source=hello.report.source,
             canary=hello.canary,
+            boot=hello.boot,
             label=label,
+            contribution=Contributed.SEALED if unit else Contributed.OPEN,
+            unit=unit.thumbprint if unit else None,
+            keeps=keeps,
             expected_point=_contributed(d0, r),
             address=request.address,
             device_id=device.id if device else None,
@@ -75,13 +83,63 @@ class SayingHello:
         transaction.hellos.add(row)
         return Reply(
             message=Challenge(
-                txid=txid,
+                txid=row.txid,
                 names=list(certificate_names(label, self.hq.zone)),
-                contribution=Contribution(open=b64.encode(point.encode_scalar(r))),
-                asks=[] if device else list(asks(model)),
+                contribution=contribution,
+                asks=[] if device else list(asks(model, stamped=unit is not None)),
                 ttl_s=TRANSACTION_S,
             )
         )
+
+    def _contribute(self, unit: Unit | None, *, txid: bytes, hello_digest: bytes) -> tuple[int, Contribution]:
+        """HQ's `r`, and how the box learns it: sealed to its factory key, or in the challenge."""
+        if unit is None:
+            r = point.scalar_from_bytes(self.hq.randomness(48))
+            return r, Contribution(open=b64.encode(point.encode_scalar(r)))
+        try:
+            r, e_public = sealed.contribution(
+                self.hq.randomness(sealed.KEY_BYTES), unit.seal_key, txid=txid, hello_digest=hello_digest
+            )
+        except WireError as error:
+            raise Refusal(
+                ProblemType.BLOCKED_UNIT, f"the manifest's seal key of unit {unit.serial}: {error}"
+            ) from error
+        return r, Contribution(sealed=b64.encode(e_public))
+
+    def _check_assurance(self, model: Model, hello: Hello, unit: Unit | None) -> None:
+        """Refuse now what enrolment would refuse anyway: no name is reserved for it."""
+        # A key that HQ's randomness cannot be put into (RSA) is judged at enrolment, where the CSR shows it.
+        assurance = judge_assurance(
+            Contributed.SEALED if unit else Contributed.OPEN,
+            Source(hello.report.source),
+            min_contribution=model.min_contribution,
+            min_source=model.min_source,
+        )
+        if not assurance.enough:
+            raise Refusal(ProblemType.LOW_ASSURANCE, assurance.reason, retry_after_s=24 * 3600)
+
+    def _spend(self, transaction: Transaction, request: Request[Hello], model: Model, device: Device | None) -> None:
+        if device is not None:
+            _spend(transaction, f"hello:device:{device.id}", HELLOS_PER_DEVICE, request)
+            return
+        for bucket, share in buckets(request.address):
+            quota = self.hq.hellos_per_address
+            _spend(transaction, f"hello:address:{bucket}", replace(quota, count=quota.count * share), request)
+        _spend(transaction, f"hello:model:{model.name}", self.hq.hellos_per_model, request)
+
+    def _label(
+        self, transaction: Transaction, request: Request[Hello], model: Model, who: Device | Unit | None, txid: bytes
+    ) -> tuple[str, str | None]:
+        """The label that is offered, and the device that keeps it when a unit has had its share of new ones."""
+        if isinstance(who, Device):
+            return who.label, None
+        if who is not None and who.device_id is not None:
+            devices = transaction.devices.of_unit(who.thumbprint)
+            current = transaction.devices.get(who.device_id)
+            decision = judge_name([device.admitted_at_s for device in devices], now_s=request.now_s)
+            if not decision.new_name and current is not None and current.state is not DeviceState.RETIRED:
+                return current.label, current.id
+        return _reserve_label(self.hq, transaction, model, b64.encode(txid)), None
 
     def _remember_d0(self, transaction: Transaction, request: Request[Hello], d0: bytes) -> None:
         """Refuse a D0 that came before; the same message again is answered with another r, so it may."""
@@ -107,8 +165,10 @@ def _check(hello: Hello) -> bytes:
     texts = (hello.model, hello.firmware, hello.hardware_fingerprint, hello.serial or "", hello.canary)
     if any(len(text) > _LONGEST_TEXT for text in texts):
         raise Refusal(ProblemType.MALFORMED, f"a text of the hello is longer than {_LONGEST_TEXT} characters")
-    if hello.report.source not in SOURCES:
-        raise Refusal(ProblemType.MALFORMED, f"report.source is not one of {', '.join(sorted(SOURCES))}")
+    if hello.report.source not in set(Source):
+        raise Refusal(ProblemType.MALFORMED, f"report.source is not one of {', '.join(sorted(Source))}")
+    if not 0 <= hello.boot <= LAST_BOOT:
+        raise Refusal(ProblemType.MALFORMED, "boot is not a number from 0 to 2^53-1")
     try:
         b64.decode(hello.nonce, length=NONCE_BYTES, what="nonce")
         d0 = b64.decode(hello.d0, length=point.POINT_BYTES, what="d0")
@@ -132,6 +192,7 @@ def _renewing_device(transaction: Transaction, request: Request[Hello]) -> Devic
     device = transaction.devices.get(request.known.device_id)
     if device is None or device.thumbprint != request.thumbprint or device.model != request.message.model:
         raise Refusal(ProblemType.START_OVER, "this identity is not the one that HQ knows for this model")
+    refuse_retired(device)
     check_epoch(device, request.message.epoch_token)
     if request.message.hardware_fingerprint != device.ratchet.fingerprint:
         raise Refusal(

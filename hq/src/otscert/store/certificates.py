@@ -56,6 +56,18 @@ class Certificates:
         ).fetchone()
         return _certificate(row) if row else None
 
+    def valid_of(self, device_id: str, *, now_s: int) -> list[Certificate]:
+        """The device's certificates that have not ended yet."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ? AND not_after_s > ? ORDER BY issued_at_s",
+            (device_id, now_s),
+        )
+        return [_certificate(row) for row in rows]
+
+    def count(self, device_id: str) -> int:
+        row = self._sql("SELECT count(*) FROM certificate WHERE device_id = ?", (device_id,)).fetchone()
+        return int(row[0])
+
     def of_device(self, sha256: str | None, *, device_id: str) -> Certificate | None:
         """The certificate, when it is one of this device."""
         certificate = self.get(sha256) if sha256 is not None else None

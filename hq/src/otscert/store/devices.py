@@ -6,14 +6,14 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from otscert.domain.device import Device, DeviceState
+from otscert.domain.device import Device, DeviceState, Retired
 from otscert.domain.ratchet import Ratchet
 from otscert.store.errors import Moved
 
 _COLUMNS = (
     "id, thumbprint, model, serial, firmware, label, state, policy, contribution, source, admitted_at_s, last_seen_s,"
     " addresses, served_sha256, unserved, token_hash, previous_hash, last_txid, fingerprint, last_resync_s,"
-    " cmd_seq"
+    " cmd_seq, unit, tags, retired, in_dns"
 )
 
 
@@ -38,6 +38,10 @@ def _device(row: tuple[Any, ...]) -> Device:
         ratchet=Ratchet(
             token_hash=row[15], previous_hash=row[16], last_txid=row[17], fingerprint=row[18], last_resync_s=row[19]
         ),
+        unit=row[21],
+        tags=tuple(row[22].split()),
+        retired=Retired(row[23]) if row[23] else None,
+        in_dns=bool(row[24]),
     )
 
 
@@ -66,14 +70,20 @@ class Devices:
         )
         return [_device(row) for row in rows]
 
+    def of_unit(self, unit: str) -> list[Device]:
+        """The devices that a stamped unit was, oldest first."""
+        rows = self._sql(f"SELECT {_COLUMNS} FROM device WHERE unit = ? ORDER BY admitted_at_s, id", (unit,))
+        return [_device(row) for row in rows]
+
     def names(self) -> Iterator[tuple[str, str, str]]:
-        """Label, model and addresses of every device, for the zone at start-up."""
-        return iter(self._sql("SELECT label, model, addresses FROM device"))
+        """Label, model and addresses of every device that the zone holds, for its start."""
+        return iter(self._sql("SELECT label, model, addresses FROM device WHERE in_dns = 1"))
 
     def add(self, device: Device) -> None:
         ratchet = device.ratchet
         self._sql(
-            f"INSERT INTO device ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO device ({_COLUMNS})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 device.id,
                 device.thumbprint,
@@ -96,6 +106,10 @@ class Devices:
                 ratchet.fingerprint,
                 ratchet.last_resync_s,
                 device.cmd_seq,
+                device.unit,
+                " ".join(device.tags),
+                device.retired,
+                device.in_dns,
             ),
         )
 
@@ -105,7 +119,7 @@ class Devices:
         changed = self._sql(
             "UPDATE device SET firmware = ?, state = ?, contribution = ?, source = ?, last_seen_s = ?, addresses = ?,"
             " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?,"
-            " cmd_seq = ?"
+            " cmd_seq = ?, thumbprint = ?, fingerprint = ?, tags = ?, retired = ?, in_dns = ?"
             " WHERE id = ? AND token_hash = ?",
             (
                 device.firmware,
@@ -121,12 +135,21 @@ class Devices:
                 ratchet.last_txid,
                 ratchet.last_resync_s,
                 device.cmd_seq,
+                device.thumbprint,
+                ratchet.fingerprint,
+                " ".join(device.tags),
+                device.retired,
+                device.in_dns,
                 device.id,
                 seen_token_hash,
             ),
         ).rowcount
         if changed != 1:
             raise Moved(f"device {device.id} was changed by another call at the same time")
+
+    def set_state(self, device_id: str, state: DeviceState) -> None:
+        """Move a device that another one's message says something about; its ratchet does not turn."""
+        self._sql("UPDATE device SET state = ? WHERE id = ?", (state, device_id))
 
     def count_unserved(self, device_id: str) -> None:
         """One more certificate that nobody has seen served yet."""

@@ -16,7 +16,11 @@ class HelloRow:
     fingerprint: str
     source: str
     canary: str
+    boot: int
     label: str
+    contribution: str
+    unit: str | None
+    keeps: str | None
     expected_point: bytes
     address: str
     device_id: str | None
@@ -26,8 +30,8 @@ class HelloRow:
 
 
 _COLUMNS = (
-    "txid, thumbprint, model, serial, firmware, fingerprint, source, canary, label, expected_point, address,"
-    " device_id, expires_at_s, csr_sha256, identity"
+    "txid, thumbprint, model, serial, firmware, fingerprint, source, canary, boot, label, contribution, unit, keeps,"
+    " expected_point, address, device_id, expires_at_s, csr_sha256, identity"
 )
 
 
@@ -45,7 +49,7 @@ class Hellos:
 
     def add(self, row: HelloRow) -> None:
         self._sql(
-            f"INSERT INTO hello ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO hello ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 row.txid,
                 row.thumbprint,
@@ -55,7 +59,11 @@ class Hellos:
                 row.fingerprint,
                 row.source,
                 row.canary,
+                row.boot,
                 row.label,
+                row.contribution,
+                row.unit,
+                row.keeps,
                 row.expected_point,
                 row.address,
                 row.device_id,
@@ -70,7 +78,7 @@ class Hellos:
         return HelloRow(**dict(zip(HelloRow.__slots__, row, strict=True))) if row else None
 
     def enrolled(self, txid: str, *, csr_sha256: bytes, identity: str, expires_at_s: int) -> None:
-        """Bind the transaction to its first valid CSR and identity key, and keep it for boxes that lost the answer."""
+        """Bind the transaction to its first valid CSR and identity key, and keep it: the box may have to ask again."""
         self._sql(
             "UPDATE hello SET csr_sha256 = ?, identity = ?, expires_at_s = ? WHERE txid = ?",
             (csr_sha256, identity, expires_at_s, txid),

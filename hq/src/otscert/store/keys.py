@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from otscert.domain.key_index import KeyIndex
 from otscert.store.errors import AlreadyThere
 
 
@@ -73,9 +74,8 @@ class VerifiedKeys:
 
     def add(
         self,
+        index: KeyIndex,
         *,
-        spki_sha256: bytes,
-        x_coordinate: bytes,
         device_id: str,
         kind: str,
         contribution: str,
@@ -88,15 +88,15 @@ class VerifiedKeys:
                 "INSERT INTO verified_key"
                 " (spki_sha256, x_coordinate, device_id, kind, contribution, source, seen_at_s)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (spki_sha256, x_coordinate, device_id, kind, contribution, source, now_s),
+                (index.spki_sha256, index.x_coordinate, device_id, kind, contribution, source, now_s),
             )
         except sqlite3.IntegrityError as error:
             raise AlreadyThere("verified_key") from error
 
-    def holder(self, *, spki_sha256: bytes, x_coordinate: bytes) -> str | None:
+    def holder(self, index: KeyIndex) -> str | None:
         """The id of the device that showed this key first, or None."""
         row = self._sql(
             "SELECT device_id FROM verified_key WHERE spki_sha256 = ? OR x_coordinate = ?",
-            (spki_sha256, x_coordinate),
+            (index.spki_sha256, index.x_coordinate),
         ).fetchone()
         return row[0] if row else None

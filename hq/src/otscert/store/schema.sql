@@ -1,4 +1,4 @@
--- The schema of HQ's store, version 1. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
+-- The schema of HQ's store, version 2. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
 -- Portable to PostgreSQL: no rowid, no affinity tricks; STRICT is SQLite's way of keeping the promise.
 
 CREATE TABLE device (
@@ -23,10 +23,17 @@ CREATE TABLE device (
     fingerprint     TEXT    NOT NULL,
     last_resync_s   INTEGER,
     cmd_seq         INTEGER NOT NULL, -- rises with every answer that holds commands
+    unit            TEXT,             -- factory_unit.thumbprint, of a box with a factory secret
+    tags            TEXT    NOT NULL, -- what the webhook called it, separated by a space
+    retired         TEXT,             -- why its name was taken back: reset | transfer | replaced | removed
+    in_dns          INTEGER NOT NULL, -- 1 while the zone holds its name
     checkin_answer  BLOB              -- sealed: the last check-in's answer, for the repetition with a new seq
 ) STRICT;
 CREATE INDEX device_by_model ON device (model, id);
 CREATE INDEX device_by_serial ON device (serial) WHERE serial IS NOT NULL;
+CREATE INDEX device_by_unit ON device (unit, admitted_at_s) WHERE unit IS NOT NULL;
+CREATE INDEX device_retired_in_dns ON device (id) WHERE in_dns = 1 AND state = 'retired';
+CREATE INDEX device_seen_in_dns ON device (last_seen_s) WHERE in_dns = 1;
 
 CREATE TABLE device_key (
     thumbprint      TEXT    PRIMARY KEY,
@@ -50,7 +57,11 @@ CREATE TABLE hello (
     fingerprint     TEXT    NOT NULL,
     source          TEXT    NOT NULL,
     canary          TEXT    NOT NULL,
+    boot            INTEGER NOT NULL, -- the box's own count of its starts
     label           TEXT    NOT NULL,
+    contribution    TEXT    NOT NULL, -- what r was: open | sealed
+    unit            TEXT,             -- factory_unit.thumbprint, when a factory key or its device said hello
+    keeps           TEXT,             -- a unit that starts over under its old name: the device whose name it is
     expected_point  BLOB    NOT NULL, -- D0 + r*G: public, so r itself is never stored here
     address         TEXT    NOT NULL, -- where it came from, for quotas
     device_id       TEXT,             -- a renewal
@@ -79,13 +90,107 @@ CREATE INDEX name_by_txid ON name (txid) WHERE txid IS NOT NULL;
 -- Keys of certificates and identities whose possession was verified; unique over the key and its x coordinate.
 CREATE TABLE verified_key (
     spki_sha256     BLOB    PRIMARY KEY,
-    x_coordinate    BLOB    NOT NULL UNIQUE,
+    x_coordinate    BLOB    NOT NULL UNIQUE, -- Ed25519: the point without its sign; RSA: SHA-256 of the modulus
     device_id       TEXT    NOT NULL,
     kind            TEXT    NOT NULL, -- certificate | identity
     contribution    TEXT    NOT NULL,
     source          TEXT    NOT NULL,
     seen_at_s       INTEGER NOT NULL
 ) STRICT;
+
+-- Moduli of the RSA keys among them, in the order in which they came. Never deleted: a new key is compared with all.
+CREATE TABLE rsa_modulus (
+    number          INTEGER PRIMARY KEY AUTOINCREMENT,
+    spki_sha256     BLOB    NOT NULL UNIQUE,
+    modulus         BLOB    NOT NULL, -- big-endian
+    device_id       TEXT    NOT NULL
+) STRICT;
+
+-- Units whose manifest was imported. HQ never sees a factory secret.
+CREATE TABLE factory_unit (
+    thumbprint      TEXT    PRIMARY KEY, -- of F_sign
+    model           TEXT    NOT NULL,
+    serial          TEXT    NOT NULL,
+    short_id        TEXT    NOT NULL UNIQUE,
+    sign_key        BLOB    NOT NULL,
+    seal_key        BLOB    NOT NULL UNIQUE,
+    setup_hash      BLOB    NOT NULL,
+    batch           TEXT    NOT NULL,
+    state           TEXT    NOT NULL, -- stamped | blocked | quarantined
+    device_id       TEXT,             -- the device that it is now
+    fingerprint     TEXT,             -- of the board that enrolled with it
+    imported_at_s   INTEGER NOT NULL,
+    UNIQUE (model, serial)
+) STRICT;
+CREATE INDEX factory_unit_by_serial ON factory_unit (serial);
+
+-- Serial numbers that never enrol, stamped or not.
+CREATE TABLE blocked_serial (
+    model           TEXT    NOT NULL,
+    serial          TEXT    NOT NULL,
+    reason          TEXT    NOT NULL,
+    at_s            INTEGER NOT NULL,
+    PRIMARY KEY (model, serial)
+) STRICT;
+
+-- Enrolments that wait for a person or for the maker's webhook; gone when the box is admitted, refused or silent.
+CREATE TABLE admission_request (
+    txid            TEXT    PRIMARY KEY,
+    thumbprint      TEXT    NOT NULL, -- of the identity key
+    model           TEXT    NOT NULL,
+    serial          TEXT,
+    firmware        TEXT    NOT NULL,
+    fingerprint     TEXT    NOT NULL,
+    label           TEXT    NOT NULL,
+    address         TEXT    NOT NULL,
+    asked_at_s      INTEGER NOT NULL,
+    seen_at_s       INTEGER NOT NULL, -- the box's last poll
+    approval        TEXT    NOT NULL, -- not asked | waiting | yes | no
+    decided_by      TEXT    NOT NULL,
+    code_hash       BLOB    UNIQUE,   -- of the pairing code; NULL once it was used
+    code_sealed     BLOB,             -- to show the same code at the next poll
+    code_expires_at_s INTEGER NOT NULL,
+    webhook         TEXT    NOT NULL, -- not asked | waiting | yes | no
+    webhook_policy  TEXT    NOT NULL, -- the policy that admitted, as the webhook is told
+    webhook_reason  TEXT    NOT NULL,
+    webhook_tags    TEXT    NOT NULL, -- separated by a space
+    webhook_attempt INTEGER NOT NULL,
+    webhook_next_at_s INTEGER NOT NULL
+) STRICT;
+CREATE INDEX admission_request_webhook ON admission_request (webhook_next_at_s) WHERE webhook = 'waiting';
+CREATE INDEX admission_request_seen ON admission_request (seen_at_s);
+CREATE INDEX admission_request_asked ON admission_request (asked_at_s, txid);
+
+-- SHA-256 of the bytes that a box's kernel gave at a start, before anything was mixed in. Two equal ones: it repeats.
+CREATE TABLE canary (
+    sha256          TEXT    PRIMARY KEY,
+    device_id       TEXT    NOT NULL,
+    boot            INTEGER NOT NULL,
+    model           TEXT    NOT NULL,
+    seen_at_s       INTEGER NOT NULL
+) STRICT;
+CREATE INDEX canary_by_time ON canary (seen_at_s);
+
+-- What HQ holds against a model until a person has dealt with it, such as a generator that repeats.
+CREATE TABLE model_mark (
+    model           TEXT    NOT NULL,
+    kind            TEXT    NOT NULL,
+    at_s            INTEGER NOT NULL,
+    data            TEXT    NOT NULL,
+    PRIMARY KEY (model, kind)
+) STRICT;
+
+-- Certificates that HQ asks their CA to revoke (RFC 8555, section 7.6).
+CREATE TABLE revocation (
+    certificate_sha256 TEXT PRIMARY KEY REFERENCES certificate (sha256),
+    reason          INTEGER NOT NULL, -- CRLReason, RFC 5280 section 5.3.1
+    asked_at_s      INTEGER NOT NULL,
+    next_at_s       INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    problem         TEXT    NOT NULL, -- why the last try failed
+    done_at_s       INTEGER
+) STRICT;
+CREATE INDEX revocation_due ON revocation (next_at_s) WHERE done_at_s IS NULL;
 
 -- `order` is a reserved word.
 CREATE TABLE cert_order (

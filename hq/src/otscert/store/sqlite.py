@@ -20,7 +20,7 @@ from otscert.store.errors import NewerSchema, StoreError, StoreUnavailable
 from otscert.store.transaction import Transaction
 
 T = TypeVar("T")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _GROUP = 64  # transactions per commit: about 10 ms of statements at the most before the loop is free again
 _BUSY_S = 5.0
 
@@ -187,5 +187,8 @@ def _schema_version(connection: sqlite3.Connection) -> int:
     if version > SCHEMA_VERSION:
         raise NewerSchema(version, SCHEMA_VERSION)
     if version not in {0, SCHEMA_VERSION}:
-        raise StoreError(f"the database has schema {version}, which no release wrote")
+        raise StoreError(
+            f"the database has schema {version}, made before the first release: keep it for the record and start"
+            " with an empty data folder (otscert init)"
+        )
     return int(version)

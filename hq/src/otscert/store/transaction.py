@@ -8,15 +8,20 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from otscert.store.accounts import Accounts
+from otscert.store.canaries import Canaries
 from otscert.store.certificates import Certificates
 from otscert.store.challenges import Challenges
 from otscert.store.devices import Devices
 from otscert.store.events import Events
 from otscert.store.hellos import Hellos
 from otscert.store.keys import DeviceKeys, VerifiedKeys
+from otscert.store.moduli import Moduli
 from otscert.store.names import Names
 from otscert.store.orders import Orders
 from otscert.store.quotas import Quotas
+from otscert.store.requests import Requests
+from otscert.store.revocations import Revocations
+from otscert.store.units import Units
 
 
 class Transaction:
@@ -40,6 +45,10 @@ class Transaction:
     @cached_property
     def accounts(self) -> Accounts:
         return Accounts(self._connection)
+
+    @cached_property
+    def canaries(self) -> Canaries:
+        return Canaries(self._connection)
 
     @cached_property
     def certificates(self) -> Certificates:
@@ -66,6 +75,10 @@ class Transaction:
         return DeviceKeys(self._connection)
 
     @cached_property
+    def moduli(self) -> Moduli:
+        return Moduli(self._connection)
+
+    @cached_property
     def names(self) -> Names:
         return Names(self._connection)
 
@@ -76,6 +89,18 @@ class Transaction:
     @cached_property
     def quotas(self) -> Quotas:
         return Quotas(self._connection)
+
+    @cached_property
+    def requests(self) -> Requests:
+        return Requests(self._connection)
+
+    @cached_property
+    def revocations(self) -> Revocations:
+        return Revocations(self._connection)
+
+    @cached_property
+    def units(self) -> Units:
+        return Units(self._connection)
 
     @cached_property
     def verified_keys(self) -> VerifiedKeys:

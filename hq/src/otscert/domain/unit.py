@@ -1,0 +1,84 @@
+"""A stamped unit says hello: is it let through, and does it get a new name? See docs/protocol.md, "Admission".
+
+Knows what the manifest and earlier enrolments say. Does not know messages or the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+MOST_NEW_NAMES = 2
+NAMES_WITHIN_S = 30 * 24 * 3600
+
+
+class UnitState(StrEnum):
+    STAMPED = "stamped"
+    BLOCKED = "blocked"  # by HQ's operator
+    QUARANTINED = "quarantined"  # its factory key was seen on two boards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """A row of the manifest, and what became of it. Keys are raw: Ed25519 and X25519 public keys of 32 bytes."""
+
+    thumbprint: str
+    """Of F_sign (RFC 7638)."""
+    model: str
+    serial: str
+    short_id: str
+    sign_key: bytes
+    seal_key: bytes
+    setup_hash: bytes
+    batch: str
+    state: UnitState
+    device_id: str | None
+    """The device that it is now; None before its first enrolment."""
+    fingerprint: str | None
+    """Of the board that enrolled with it first."""
+
+
+class UnitVerdict(Enum):
+    PASS = "pass"  # noqa: S105 - a verdict, not a word to enter
+    REFUSE = "refuse"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitDecision:
+    verdict: UnitVerdict
+    reason: str
+
+
+def judge_unit(unit: Unit, *, fingerprint: str) -> UnitDecision:
+    """Decide whether a hello signed with this unit's factory key is answered."""
+    operator = "HQ's operator decides (otscert device rearm SERIAL)"
+    if unit.state is UnitState.BLOCKED:
+        return UnitDecision(verdict=UnitVerdict.REFUSE, reason=f"the unit {unit.serial} is blocked")
+    if unit.state is UnitState.QUARANTINED:
+        reason = f"the factory key of unit {unit.serial} was seen on two boards; {operator}"
+        return UnitDecision(verdict=UnitVerdict.REFUSE, reason=reason)
+    if unit.fingerprint is not None and unit.fingerprint != fingerprint:
+        reason = (
+            f"the factory key of unit {unit.serial} comes from another board than before:"
+            f" it was copied, stamped twice, or its board was changed; {operator}"
+        )
+        return UnitDecision(verdict=UnitVerdict.QUARANTINE, reason=reason)
+    return UnitDecision(verdict=UnitVerdict.PASS, reason="a stamped unit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameDecision:
+    new_name: bool
+    reason: str
+
+
+def judge_name(names_given_at_s: Sequence[int], *, now_s: int) -> NameDecision:
+    """Decide whether a unit that starts over gets a new name, from when its names were given (Unix seconds)."""
+    lately = sum(1 for at_s in names_given_at_s if now_s - at_s < NAMES_WITHIN_S)
+    if lately >= MOST_NEW_NAMES:
+        return NameDecision(
+            new_name=False, reason=f"{lately} new names in 30 days: it keeps the last one, with a new key"
+        )
+    return NameDecision(new_name=True, reason="a new name")

@@ -1,0 +1,137 @@
+"""An enrolment that nobody has decided yet: it is remembered, and its box is told what to show and when to ask again.
+
+Knows pairing codes (docs/protocol.md, "Admission"): 8 base32 characters, 15 minutes, used once. Who decides is
+`approval` (a person) or `webhook` (the maker's own systems).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from otscert.domain.admission import Admission, Answer, Model, Verdict
+from otscert.domain.callers import buckets
+from otscert.service.context import Hq
+from otscert.service.conversation import Reply, Request
+from otscert.service.ports import Seal, Signals
+from otscert.service.refusal import Refusal
+from otscert.service.topics import WEBHOOK
+from otscert.store.hellos import HelloRow
+from otscert.store.requests import AdmissionRequest
+from otscert.store.transaction import Transaction
+from otscert_agent.wire.messages import Enroll, Pending
+from otscert_agent.wire.problems import ProblemType
+
+CODE_LIFE_S = 15 * 60
+CODE_CHARACTERS = 8
+_CODE_BYTES = 5  # 8 characters of 5 bits
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648, section 6
+_PURPOSE = "pairing code"
+_SOON_S = 5
+_LATER_S = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    hq: Hq
+    seal: Seal
+    signals: Signals
+
+    def __call__(
+        self, transaction: Transaction, request: Request[Enroll], row: HelloRow, model: Model, admission: Admission
+    ) -> Reply:
+        """Remember the enrolment and answer `pending`; raises `Refusal` when too many of one address wait."""
+        asked = transaction.requests.get(row.txid) or self._remember(transaction, request, row, model)
+        asked = replace(asked, seen_at_s=request.now_s, address=request.address)
+        if admission.verdict is Verdict.ASK_WEBHOOK:
+            return self._for_webhook(transaction, request, asked, admission)
+        asked, code = self._code(transaction, asked, now_s=request.now_s)
+        transaction.requests.put(replace(asked, approval=Answer.WAITING))
+        young = request.now_s - asked.asked_at_s < CODE_LIFE_S
+        return Reply(
+            message=Pending(
+                reason=f"{admission.reason}: give the code {code} to whoever runs HQ",
+                retry_after_s=_SOON_S if young else _LATER_S,
+                pairing_code=code,
+            )
+        )
+
+    def _for_webhook(
+        self, transaction: Transaction, request: Request[Enroll], asked: AdmissionRequest, admission: Admission
+    ) -> Reply:
+        after: Callable[[], None] | None = None
+        if asked.webhook is Answer.NOT_ASKED:
+            asked = replace(
+                asked,
+                webhook=Answer.WAITING,
+                webhook_policy=str(admission.policy),
+                webhook_next_at_s=request.now_s,
+            )
+            after = lambda: self.signals.publish(WEBHOOK)  # noqa: E731 - a two-line function for one call
+        transaction.requests.put(asked)
+        wait_s = 1 if asked.webhook_attempt == 0 else _SOON_S
+        return Reply(message=Pending(reason=admission.reason, retry_after_s=wait_s), after=after)
+
+    def _code(self, transaction: Transaction, asked: AdmissionRequest, *, now_s: int) -> tuple[AdmissionRequest, str]:
+        """The code to show: the one of last time, or a new one when that has ended."""
+        if asked.code_sealed is not None and now_s < asked.code_expires_at_s:
+            return asked, self.seal.open(asked.code_sealed, purpose=_PURPOSE).decode()
+        while True:
+            code = _encode(self.hq.randomness(_CODE_BYTES))
+            if transaction.requests.by_code(hash_code(self.hq, code)) is None:
+                break
+        fresh = replace(
+            asked,
+            code_hash=hash_code(self.hq, code),
+            code_sealed=self.seal.close(code.encode(), purpose=_PURPOSE),
+            code_expires_at_s=now_s + CODE_LIFE_S,
+        )
+        return fresh, code
+
+    def _remember(
+        self, transaction: Transaction, request: Request[Enroll], row: HelloRow, model: Model
+    ) -> AdmissionRequest:
+        for bucket, share in buckets(request.address):
+            quota = replace(model.waiting_per_address, count=model.waiting_per_address.count * share)
+            name = f"wait:address:{model.name}:{bucket}"
+            decision = transaction.quotas.spend(name, quota, now_ms=request.now_s * 1000)
+            if not decision.allowed:
+                raise Refusal(
+                    ProblemType.OVER_QUOTA,
+                    f"{quota.count} boxes of model {model.name} at this address have asked for a decision lately",
+                    retry_after_s=decision.retry_after_s,
+                )
+        return AdmissionRequest(
+            txid=row.txid,
+            thumbprint=request.thumbprint,
+            model=row.model,
+            serial=row.serial,
+            firmware=row.firmware,
+            fingerprint=row.fingerprint,
+            label=row.label,
+            address=request.address,
+            asked_at_s=request.now_s,
+            seen_at_s=request.now_s,
+            approval=Answer.NOT_ASKED,
+            decided_by="",
+            code_hash=None,
+            code_sealed=None,
+            code_expires_at_s=0,
+            webhook=Answer.NOT_ASKED,
+            webhook_policy="",
+            webhook_reason="",
+            webhook_tags=(),
+            webhook_attempt=0,
+            webhook_next_at_s=0,
+        )
+
+
+def hash_code(hq: Hq, code: str) -> bytes:
+    """What the store knows of a pairing code: 40 bits need a key that a stolen database does not hold."""
+    return hmac.digest(hq.secret, b"pairing\x00" + code.encode(), "sha256")
+
+
+def _encode(randomness: bytes) -> str:
+    number = int.from_bytes(randomness, "big")
+    return "".join(_ALPHABET[number >> (5 * place) & 31] for place in range(CODE_CHARACTERS))

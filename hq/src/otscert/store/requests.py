@@ -1,0 +1,94 @@
+"""Enrolments that wait: for a person with the pairing code, or for the maker's webhook."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from otscert.domain.admission import Answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmissionRequest:
+    """A row; times are Unix seconds. `code_sealed` is opened by whoever answers the box."""
+
+    txid: str
+    thumbprint: str
+    model: str
+    serial: str | None
+    firmware: str
+    fingerprint: str
+    label: str
+    address: str
+    asked_at_s: int
+    seen_at_s: int
+    approval: Answer
+    decided_by: str
+    code_hash: bytes | None
+    code_sealed: bytes | None
+    code_expires_at_s: int
+    webhook: Answer
+    webhook_policy: str
+    webhook_reason: str
+    webhook_tags: tuple[str, ...]
+    webhook_attempt: int
+    webhook_next_at_s: int
+
+
+_NAMES = AdmissionRequest.__slots__
+_COLUMNS = ", ".join(_NAMES)
+
+
+def _request(row: tuple[Any, ...]) -> AdmissionRequest:
+    values = dict(zip(_NAMES, row, strict=True))
+    values["approval"], values["webhook"] = Answer(values["approval"]), Answer(values["webhook"])
+    values["webhook_tags"] = tuple(values["webhook_tags"].split())
+    return AdmissionRequest(**values)
+
+
+def _row(request: AdmissionRequest) -> tuple[Any, ...]:
+    changed = {
+        "approval": request.approval.value,
+        "webhook": request.webhook.value,
+        "webhook_tags": " ".join(request.webhook_tags),
+    }
+    return tuple(changed.get(name, getattr(request, name)) for name in _NAMES)
+
+
+class Requests:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def get(self, txid: str) -> AdmissionRequest | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM admission_request WHERE txid = ?", (txid,)).fetchone()
+        return _request(row) if row else None
+
+    def by_code(self, code_hash: bytes) -> AdmissionRequest | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM admission_request WHERE code_hash = ?", (code_hash,)).fetchone()
+        return _request(row) if row else None
+
+    def put(self, request: AdmissionRequest) -> None:
+        """Write the request as a whole; the transaction that read it is the one that writes it."""
+        marks = ", ".join("?" * len(_NAMES))
+        self._sql(f"INSERT OR REPLACE INTO admission_request ({_COLUMNS}) VALUES ({marks})", _row(request))
+
+    def end(self, txid: str) -> None:
+        self._sql("DELETE FROM admission_request WHERE txid = ?", (txid,))
+
+    def page(self, *, limit: int) -> list[AdmissionRequest]:
+        """Those that wait, the one that asked first first."""
+        rows = self._sql(f"SELECT {_COLUMNS} FROM admission_request ORDER BY asked_at_s, txid LIMIT ?", (limit,))
+        return [_request(row) for row in rows]
+
+    def webhook_due(self, *, now_s: int, limit: int) -> list[AdmissionRequest]:
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM admission_request WHERE webhook = 'waiting' AND webhook_next_at_s <= ?"
+            " ORDER BY webhook_next_at_s LIMIT ?",
+            (now_s, limit),
+        )
+        return [_request(row) for row in rows]
+
+    def sweep(self, *, seen_before_s: int) -> int:
+        """End requests whose box has stopped asking; returns how many."""
+        return self._sql("DELETE FROM admission_request WHERE seen_at_s < ?", (seen_before_s,)).rowcount

@@ -1,0 +1,48 @@
+"""Certificates that are to be revoked at their CA."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revocation:
+    """`reason` is a CRLReason (RFC 5280, section 5.3.1)."""
+
+    certificate_sha256: str
+    reason: int
+    attempt: int
+
+
+class Revocations:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+
+    def ask(self, certificate_sha256: str, *, reason: int, now_s: int) -> None:
+        """Have a certificate revoked; asking again changes nothing."""
+        self._sql(
+            "INSERT INTO revocation (certificate_sha256, reason, asked_at_s, next_at_s, attempt, problem)"
+            " VALUES (?, ?, ?, ?, 0, '') ON CONFLICT (certificate_sha256) DO NOTHING",
+            (certificate_sha256, reason, now_s, now_s),
+        )
+
+    def due(self, *, now_s: int, limit: int) -> list[Revocation]:
+        rows = self._sql(
+            "SELECT certificate_sha256, reason, attempt FROM revocation"
+            " WHERE done_at_s IS NULL AND next_at_s <= ? ORDER BY next_at_s LIMIT ?",
+            (now_s, limit),
+        )
+        return [Revocation(certificate_sha256=row[0], reason=row[1], attempt=row[2]) for row in rows]
+
+    def done(self, certificate_sha256: str, *, now_s: int) -> None:
+        self._sql(
+            "UPDATE revocation SET done_at_s = ?, problem = '' WHERE certificate_sha256 = ?",
+            (now_s, certificate_sha256),
+        )
+
+    def failed(self, certificate_sha256: str, *, problem: str, next_at_s: int) -> None:
+        self._sql(
+            "UPDATE revocation SET attempt = attempt + 1, problem = ?, next_at_s = ? WHERE certificate_sha256 = ?",
+            (problem, next_at_s, certificate_sha256),
+        )

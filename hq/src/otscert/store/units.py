@@ -1,0 +1,99 @@
+"""Stamped units as their manifests say, and serial numbers that are blocked."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from otscert.domain.unit import Unit, UnitState
+
+_COLUMNS = "thumbprint, model, serial, short_id, sign_key, seal_key, setup_hash, batch, state, device_id, fingerprint"
+
+_AT_ONCE = 200
+
+
+def _unit(row: tuple[Any, ...]) -> Unit:
+    values = dict(zip(Unit.__slots__, row, strict=True))
+    return Unit(**{**values, "state": UnitState(values["state"])})
+
+
+class Units:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._sql = connection.execute
+        self._sql_many = connection.executemany
+
+    def by_thumbprint(self, thumbprint: str) -> Unit | None:
+        row = self._sql(f"SELECT {_COLUMNS} FROM factory_unit WHERE thumbprint = ?", (thumbprint,)).fetchone()
+        return _unit(row) if row else None
+
+    def by_serial(self, model: str, serial: str) -> Unit | None:
+        row = self._sql(
+            f"SELECT {_COLUMNS} FROM factory_unit WHERE model = ? AND serial = ?", (model, serial)
+        ).fetchone()
+        return _unit(row) if row else None
+
+    def find(self, text: str) -> Unit | None:
+        """Look a unit up by short id or serial (the operator's words)."""
+        row = self._sql(
+            f"SELECT {_COLUMNS} FROM factory_unit WHERE short_id = ?1"
+            f" UNION ALL SELECT {_COLUMNS} FROM factory_unit WHERE serial = ?1 LIMIT 1",
+            (text,),
+        ).fetchone()
+        return _unit(row) if row else None
+
+    def like(self, units: Sequence[Unit]) -> list[Unit]:
+        """Units that are there and share a key, a serial number or a short id with one of these."""
+        found: list[Unit] = []
+        for start in range(0, len(units), _AT_ONCE):
+            part = units[start : start + _AT_ONCE]
+            marks, pairs = ", ".join("?" * len(part)), ", ".join(["(?, ?)"] * len(part))
+            select = f"SELECT {_COLUMNS} FROM factory_unit WHERE"
+            rows = self._sql(
+                f"{select} thumbprint IN ({marks}) UNION {select} short_id IN ({marks})"
+                f" UNION {select} seal_key IN ({marks}) UNION {select} (model, serial) IN (VALUES {pairs})",
+                [
+                    *(unit.thumbprint for unit in part),
+                    *(unit.short_id for unit in part),
+                    *(unit.seal_key for unit in part),
+                    *(value for unit in part for value in (unit.model, unit.serial)),
+                ],
+            )
+            found += map(_unit, rows)
+        return found
+
+    def add_many(self, units: Iterable[Unit], *, now_s: int) -> None:
+        """Enter new units; raises `sqlite3.IntegrityError` when one is there, and then the whole is to be undone."""
+        self._sql_many(
+            f"INSERT INTO factory_unit ({_COLUMNS}, imported_at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            ((*(getattr(unit, name) for name in Unit.__slots__), now_s) for unit in units),
+        )
+
+    def enrolled(self, thumbprint: str, *, device_id: str, fingerprint: str) -> None:
+        """The unit is this device from now on, on this board."""
+        self._sql(
+            "UPDATE factory_unit SET device_id = ?, fingerprint = ? WHERE thumbprint = ?",
+            (device_id, fingerprint, thumbprint),
+        )
+
+    def set_state(self, thumbprint: str, state: UnitState) -> None:
+        self._sql("UPDATE factory_unit SET state = ? WHERE thumbprint = ?", (state, thumbprint))
+
+    def forget_board(self, thumbprint: str) -> None:
+        """Whatever board comes next with this factory key is the unit's."""
+        self._sql("UPDATE factory_unit SET fingerprint = NULL WHERE thumbprint = ?", (thumbprint,))
+
+    def block_serial(self, model: str, serial: str, *, reason: str, now_s: int) -> None:
+        self._sql(
+            "INSERT INTO blocked_serial (model, serial, reason, at_s) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (model, serial) DO UPDATE SET reason = excluded.reason",
+            (model, serial, reason, now_s),
+        )
+
+    def unblock_serial(self, model: str, serial: str) -> None:
+        self._sql("DELETE FROM blocked_serial WHERE model = ? AND serial = ?", (model, serial))
+
+    def blocked(self, model: str, serial: str) -> str | None:
+        """Why this serial number is blocked; None when it is not."""
+        row = self._sql("SELECT reason FROM blocked_serial WHERE model = ? AND serial = ?", (model, serial)).fetchone()
+        return row[0] if row else None
