@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import boot, clients, crowd, dns, floor
+from bench import boot, clients, crowd, dns, floor, keys
 from bench.child import Child, own_environment
 from bench.figures import Figure, Section, Verdict, median, percentile
 
@@ -37,6 +37,8 @@ class Size:
     dns_rounds: int
     dns_seconds: int
     client_runs: int
+    moduli: int
+    new_keys: int
     wait_for_steady: bool
 
 
@@ -49,6 +51,8 @@ FULL = Size(
     dns_rounds=7,
     dns_seconds=3,
     client_runs=5,
+    moduli=100_000,
+    new_keys=30,
     wait_for_steady=True,
 )
 QUICK = Size(
@@ -60,6 +64,8 @@ QUICK = Size(
     dns_rounds=1,
     dns_seconds=1,
     client_runs=1,
+    moduli=300,
+    new_keys=2,
     wait_for_steady=False,
 )
 
@@ -284,10 +290,36 @@ def clients_section(folder: Path, size: Size) -> list[Section]:
     ]
 
 
+def keys_section(folder: Path, size: Size) -> list[Section]:
+    """RSA keys, for the models that allow them."""
+    found = keys.measure(folder, moduli=size.moduli, keys=size.new_keys)
+    times = sorted(found.examine_ms)
+    return [
+        Section(
+            name="keys",
+            title=f"One new RSA key against {found.moduli} keys of the fleet",
+            how=f"{keys.BITS}-bit keys: badkeys' checks without its blocklist, and one gcd with each product of 1024"
+            " moduli, in a thread, as an enrolment does it. The fleet's moduli are odd numbers of that length; one real"
+            " key is hidden among them and has to be found.",
+            figures=(
+                Figure(name="one new key, p50", value=median(times), unit="ms", limit=100),
+                Figure(name="one new key, slowest", value=times[-1], unit="ms"),
+                Figure(name="of that, known weaknesses, p50", value=median(found.known_weakness_ms), unit="ms"),
+                Figure(name="the event loop is late meanwhile, at the most", value=found.loop_late_ms, unit="ms"),
+                Figure(name="the event loop is late without it, at the most", value=found.quiet_late_ms, unit="ms"),
+                Figure(name="the first key of a process: all moduli are read", value=found.fill_ms, unit="ms"),
+                Figure(name="products in memory", value=found.products_mb, unit="MB"),
+            ),
+            details=asdict(found),
+        )
+    ]
+
+
 SECTIONS: Mapping[str, Callable[[Path, Size], list[Section]]] = {
     "dns": dns_section,
     "wave": wave_section,
     "clients": clients_section,
+    "keys": keys_section,
     "boot": boot_section,
 }
 """In the order of a run; `wave` brings hq-cpu too, `boot` brings agent."""

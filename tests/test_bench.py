@@ -22,12 +22,14 @@ NEEDS = {
     "dns": ["nsd", "dnsperf"],
     "wave": [],
     "clients": ["pebble", "lego"],
+    "keys": [],
     "boot": ["pebble"],
 }
 BRINGS = {
     "dns": {"dns"},
     "wave": {"wave", "hq-cpu"},
     "clients": {"clients"},
+    "keys": {"keys"},
     "boot": {"boot", "agent"},
 }
 MACHINE = {"cpu": "c", "cores": 2, "ram_gib": 4.0, "kernel": "6", "python": "3.11", "openssl": "3.0"}

@@ -37,6 +37,7 @@ from otscert.service.conversation import Conversation
 from otscert.service.enroll import Enrolment
 from otscert.service.hello import SayingHello
 from otscert.service.issuance import Issuance
+from otscert.service.key_checks import KeyChecks
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
 from otscert.service.signals import LocalSignals
@@ -251,6 +252,7 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
                 zone=zone,
                 signals=signals,
                 admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
+                keys=KeyChecks(store),
             ),
             checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
             orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),

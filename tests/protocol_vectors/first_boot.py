@@ -30,6 +30,7 @@ from otscert.service.context import Hq
 from otscert.service.conversation import Answer, Conversation, Refused
 from otscert.service.enroll import Enrolment
 from otscert.service.hello import SayingHello
+from otscert.service.key_checks import KeyChecks
 from otscert.service.polling import OrderPolling
 from otscert.service.signals import LocalSignals
 from otscert.service.waiting import Waiting
@@ -300,6 +301,7 @@ def _api(store: SqliteStore, signer: AnswerSigner) -> DeviceApi:
             zone=zone,
             signals=signals,
             admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
+            keys=KeyChecks(store),
         ),
         checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
         orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),

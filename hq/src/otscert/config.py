@@ -21,6 +21,7 @@ from otscert.domain.assurance import Contribution, Source
 from otscert.domain.errors import DomainError
 from otscert.domain.names import parse_zone
 from otscert.domain.quota import Quota
+from otscert.pki import weak_rsa
 from otscert.settings import REQUIRED, Kind
 from otscert_agent.wire import b64
 from otscert_agent.wire.errors import WireError
@@ -325,6 +326,9 @@ def _allow_rsa(reader: _Reader, prefix: str, policies: tuple[Policy, ...]) -> bo
             f'{prefix}allow_rsa needs {prefix}min_contribution = "none":'
             " HQ's randomness cannot be put into an RSA key in a way that HQ can check"
         )
+    missing = weak_rsa.missing() if allowed else None
+    if missing is not None:
+        raise ConfigError(f"{prefix}allow_rsa: {missing}, or take {prefix}allow_rsa out")
     return allowed
 
 

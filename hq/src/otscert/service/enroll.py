@@ -25,6 +25,7 @@ from otscert.service.enroll_checks import (
     refuse_known_key,
 )
 from otscert.service.hello import check_epoch, hash_token, known_model
+from otscert.service.key_checks import KeyChecks
 from otscert.service.notes import note
 from otscert.service.ports import Signals, ZonePublisher
 from otscert.service.publish import published_addresses, sort_addresses
@@ -55,6 +56,7 @@ class Enrolment:
     zone: ZonePublisher
     signals: Signals
     admitting: Admitting
+    keys: KeyChecks
 
     def __call__(self, transaction: Transaction, request: Request[Enroll]) -> Reply:
         row = open_transaction(transaction, request)
@@ -96,6 +98,7 @@ class Enrolment:
             )
             if not assurance.enough:
                 raise Refusal(ProblemType.LOW_ASSURANCE, assurance.reason, retry_after_s=24 * 3600)
+            self.keys.refuse(transaction, csr, row)  # last, for it is slow; before a person is asked
         return csr
 
     def _admit(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
@@ -252,6 +255,7 @@ class Enrolment:
             source=device.source,
             now_s=request.now_s,
         )
+        self.keys.enter(transaction, csr, device_id=device.id)
         order = self._new_order(row, csr, device, now_s=request.now_s)
         transaction.orders.add(order)
         return Reply(

@@ -47,6 +47,8 @@ def check_binding(transaction: Transaction, request: Request[Enroll], row: Hello
             ProblemType.BAD_SIGNATURE,
             "the hello key signs hello only: derive the identity key from HQ's contribution, enroll with that one",
         )
+    if transaction.units.by_thumbprint(request.thumbprint) is not None:
+        raise Refusal(ProblemType.BAD_SIGNATURE, "this is a unit's factory key, which signs hello and binding only")
     if request.known is not None and request.known.device_id is not None and row.identity is None:
         raise Refusal(ProblemType.BAD_CONTRIBUTION, "this identity key belongs to a device already")
     try:
