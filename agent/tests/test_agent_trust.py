@@ -48,6 +48,50 @@ def test_the_next_root_is_as_good_as_the_current_one() -> None:
     assert check(pki.answer_leaf(following), pins=pins).answer_generation == 1
 
 
+def rotated() -> tuple[pki.KeyPair, pki.KeyPair, pki.KeyPair, pki.KeyPair]:
+    """An old root, the next one, the old one's word for it, and an answer certificate of the next one."""
+    old, following = pki.make_root("old", path_length=1), pki.make_root("next")
+    return old, following, pki.make_cross(old, following), pki.answer_leaf(following)
+
+
+@pytest.mark.parametrize("pinned", ["old", "next", "both", "both, the next one first"])
+def test_while_a_root_is_rotated_old_and_new_firmware_believe_the_same_chain(pinned: str) -> None:
+    old, following, cross, answer = rotated()
+    pem = {
+        "old": old.pem,
+        "next": following.pem,
+        "both": old.pem + following.pem,
+        "both, the next one first": following.pem + old.pem,
+    }[pinned]
+    assert check(answer, cross, pins=trust.Pins.parse(pem)).answer_generation == 1
+
+
+def test_without_the_old_roots_word_old_firmware_refuses_the_next_root() -> None:
+    old, following, cross, answer = rotated()
+    for chain in ([answer], [cross, answer], [answer, pki.make_cross(pki.make_root("old"), following)]):
+        with pytest.raises(UntrustedError):
+            check(*chain, pins=trust.Pins.parse(old.pem))
+
+
+def test_an_old_root_that_may_sign_leaves_only_vouches_for_no_other_root() -> None:
+    old, following = pki.make_root("old", path_length=0), pki.make_root("next")
+    chain = [pki.answer_leaf(following), pki.make_cross(old, following)]
+    with pytest.raises(UntrustedError, match="may not issue"):
+        check(*chain, pins=trust.Pins.parse(old.pem))
+    # A pin that leads nowhere does not spoil the other.
+    assert check(*chain, pins=trust.Pins.parse(old.pem + following.pem)).answer_generation == 1
+
+
+def test_what_follows_the_pinned_part_of_a_chain_is_for_other_boxes() -> None:
+    old, following, cross, answer = rotated()
+    others = pki.make_leaf(
+        old, usages=[pki.SERVER_AUTH], ca=True, not_before=pki.NOW + YEAR, not_after=pki.NOW + 2 * YEAR
+    )
+    pins = trust.Pins.parse(following.pem)
+    later = check(answer, cross, others, pins=pins)
+    assert later == check(answer, pins=pins)
+
+
 def test_the_tls_leaf_cannot_sign_answers_and_the_answer_leaf_cannot_serve_tls() -> None:
     with pytest.raises(UntrustedError, match="another purpose"):
         check(pki.tls_leaf(ROOT))
@@ -99,7 +143,7 @@ def test_a_path_longer_than_the_root_allows_is_refused() -> None:
 def test_a_certificate_that_raises_when_it_is_read_is_refused_like_a_foreign_one(what: str) -> None:
     answer = pki.unreadable(pki.answer_leaf(ROOT))[what]
     middle = pki.unreadable(pki.tls_leaf(ROOT))["unknown curve"]
-    for chain in ([answer], [pki.answer_leaf(ROOT).certificate, middle]):
+    for chain in ([answer], [pki.answer_leaf(pki.make_root()).certificate, middle]):
         with pytest.raises(UntrustedError):
             trust.check_answer_chain(chain, PINS, time=TIME, memory=HqMemory(), build_epoch=BUILD)
 

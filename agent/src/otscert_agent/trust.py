@@ -99,19 +99,17 @@ def check_answer_chain(
     chain: Sequence[x509.Certificate], pins: Pins, *, time: int, memory: HqMemory, build_epoch: int
 ) -> HqMemory:
     """Check the chain of HQ's answer certificate and the `time` that it signed. Returns the new memory."""
-    if not chain:
-        raise UntrustedError("the answer carries no certificate")
-    _check_links(chain, pins)
-    leaf = chain[0]
+    path = _path_to_pin(chain, pins)
+    leaf = path[0]
     _check_purpose(leaf, _EKU_ANSWER, critical=True)
     generation = _generation(leaf)
     if generation < memory.answer_generation:
         raise UntrustedError(f"the answer key is of generation {generation}, {memory.answer_generation} was seen")
     lowest = floor(memory, build_epoch)
-    for certificate in chain:
+    for certificate in path:
         _check_not_after(certificate, lowest)
     _check_time(time, leaf, lowest)
-    newest = max(int(certificate.not_valid_before_utc.timestamp()) for certificate in chain)
+    newest = max(int(certificate.not_valid_before_utc.timestamp()) for certificate in path)
     return dataclasses.replace(memory, floor=max(lowest, newest), answer_generation=generation, deaf_s=0)
 
 
@@ -122,18 +120,26 @@ def _check_time(time: int, leaf: x509.Certificate, lowest: int) -> None:
         raise UntrustedError("HQ's time is before the floor (the firmware's build, or a newer certificate)")
 
 
-def _check_links(chain: Sequence[x509.Certificate], pins: Pins) -> None:
-    for certificate in chain:
+def _path_to_pin(chain: Sequence[x509.Certificate], pins: Pins) -> Sequence[x509.Certificate]:
+    """The shortest beginning of `chain` that leads to a pin. What follows it is for boxes that pin another root."""
+    if not chain:
+        raise UntrustedError("the answer carries no certificate")
+    refused: UntrustedError | None = None
+    for depth, certificate in enumerate(chain):
         _check_critical(certificate)
-    for depth, (certificate, issuer) in enumerate(zip(chain, chain[1:])):
-        _check_ca(issuer, below=depth)
-        if not _issued(certificate, issuer):
-            raise UntrustedError("the answer's certificates do not link up")
-    for root in pins.roots:
-        if _issued(chain[-1], root):
-            _check_ca(root, below=len(chain) - 1)
-            return
-    raise UntrustedError("the answer's certificate does not lead to a pinned root")
+        if depth:
+            _check_ca(certificate, below=depth - 1)
+            if not _issued(chain[depth - 1], certificate):
+                raise UntrustedError("the answer's certificates do not link up")
+        for root in pins.roots:
+            if _issued(certificate, root):
+                try:
+                    _check_ca(root, below=depth)
+                except UntrustedError as error:
+                    refused = error  # another pin, or a longer path, may still do
+                else:
+                    return chain[: depth + 1]
+    raise refused or UntrustedError("the answer's certificate does not lead to a pinned root")
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

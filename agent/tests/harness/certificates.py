@@ -79,6 +79,14 @@ def make_leaf(
     return KeyPair(key=key, certificate=builder.sign(root.key, hashes.SHA256()))
 
 
+def make_cross(old: KeyPair, following: KeyPair) -> KeyPair:
+    """The key of `following`, vouched for by `old`."""
+    subject, issuer = following.certificate.subject, old.certificate.subject
+    builder = _builder(subject, issuer, following.key, NOW - DAY, NOW + 25 * 365 * DAY)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    return KeyPair(key=following.key, certificate=builder.sign(old.key, hashes.SHA256()))
+
+
 def tls_leaf(root: KeyPair, *, generation: int = 1, host: str = "127.0.0.1") -> KeyPair:
     return make_leaf(root, usages=[SERVER_AUTH], generation=generation, host=host)
 

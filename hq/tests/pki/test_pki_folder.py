@@ -65,10 +65,10 @@ def test_the_tls_leaf_names_hosts_and_addresses(pki: PkiFolder) -> None:
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(pki.tls_pem)
 
 
-def test_the_root_signs_leaves_only(pki: PkiFolder) -> None:
+def test_the_root_signs_leaves_and_cross_certificates(pki: PkiFolder) -> None:
     root = x509.load_pem_x509_certificate(pki.root_pem.read_bytes())
     constraints = root.extensions.get_extension_for_class(x509.BasicConstraints).value
-    assert (constraints.ca, constraints.path_length) == (True, 0)
+    assert (constraints.ca, constraints.path_length) == (True, 1)
     assert (root.not_valid_after_utc - root.not_valid_before_utc).days >= 25 * 365
 
 
