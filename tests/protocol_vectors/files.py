@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.protocol_vectors import answers, curve, device_keys, encodings, first_boot, signing
+from tests.protocol_vectors import answers, curve, device_keys, encodings, factory, first_boot, signing
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 VECTORS = DOCS / "protocol-vectors.json"
@@ -34,6 +34,7 @@ def vectors() -> dict[str, Any]:
         "keys": device_keys.keys(),
         "curve": curve.curve(),
         "derivations": encodings.derivations(),
+        "factory": factory.factory(),
         "extractor": curve.extractor(),
         "generations": encodings.generations(),
         "answers": answers.answers(),
