@@ -18,6 +18,11 @@ def _unit(row: tuple[Any, ...]) -> Unit:
     return Unit(**{**values, "state": UnitState(values["state"])})
 
 
+def _unique(unit: Unit) -> tuple[object, ...]:
+    """What no other unit may have."""
+    return unit.thumbprint, unit.seal_key, ("short id", unit.short_id), (unit.model, unit.serial)
+
+
 class Units:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection.execute
@@ -43,23 +48,19 @@ class Units:
         return _unit(row) if row else None
 
     def like(self, units: Sequence[Unit]) -> list[Unit]:
-        """Units that are there and share a key, a serial number or a short id with one of these."""
+        """Units that are there and share a key, a short id, or model and serial number with one of these."""
         found: list[Unit] = []
         for start in range(0, len(units), _AT_ONCE):
             part = units[start : start + _AT_ONCE]
-            marks, pairs = ", ".join("?" * len(part)), ", ".join(["(?, ?)"] * len(part))
-            select = f"SELECT {_COLUMNS} FROM factory_unit WHERE"
+            marks = ", ".join("?" * len(part))
+            names = ("thumbprint", "short_id", "seal_key", "serial")
             rows = self._sql(
-                f"{select} thumbprint IN ({marks}) UNION {select} short_id IN ({marks})"
-                f" UNION {select} seal_key IN ({marks}) UNION {select} (model, serial) IN (VALUES {pairs})",
-                [
-                    *(unit.thumbprint for unit in part),
-                    *(unit.short_id for unit in part),
-                    *(unit.seal_key for unit in part),
-                    *(value for unit in part for value in (unit.model, unit.serial)),
-                ],
+                " UNION ".join(f"SELECT {_COLUMNS} FROM factory_unit WHERE {name} IN ({marks})" for name in names),
+                [getattr(unit, name) for name in names for unit in part],
             )
-            found += map(_unit, rows)
+            # Two models may have the same serial number.
+            unique = {value for unit in part for value in _unique(unit)}
+            found += [unit for unit in map(_unit, rows) if not unique.isdisjoint(_unique(unit))]
         return found
 
     def add_many(self, units: Iterable[Unit], *, now_s: int) -> None:
