@@ -1,0 +1,59 @@
+"""HQ for the laboratory: the real one in this process, asked over HTTPS with the bytes that a guest wrote.
+
+Wired as the tests wire it, without a CA: what is looked at ends with the admission. Does not know what is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from lab.image import Answer
+from tests.harness.box import open_session
+from tests.harness.hq import HqOptions, RunningHq, run_hq
+
+MODEL = "box"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What HQ has on record of a device it admitted: its label, its identity key, its TLS key, whose randomness."""
+
+    label: str
+    identity: str
+    tls_key: str
+    contribution: str
+    policy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Headquarters:
+    """A running HQ. Its methods carry bytes and read its database."""
+
+    running: RunningHq
+    session: aiohttp.ClientSession
+
+    async def post(self, url: str, body: bytes) -> Answer:
+        async with self.session.post(url, data=body) as response:
+            return Answer(status=response.status, content_type=response.content_type, body=await response.read())
+
+    async def admitted(self) -> list[Admitted]:
+        rows = await self.running.rows(
+            "SELECT device.label, device.thumbprint, hex(key.spki_sha256), key.contribution, device.policy"
+            " FROM device JOIN verified_key AS key ON key.device_id = device.id AND key.kind = 'certificate'"
+            " ORDER BY device.admitted_at_s, device.id"
+        )
+        return [
+            Admitted(label=label, identity=identity, tls_key=key.lower(), contribution=contribution, policy=policy)
+            for label, identity, key, contribution, policy in rows
+        ]
+
+
+@asynccontextmanager
+async def run_headquarters(folder: Path) -> AsyncIterator[Headquarters]:
+    async with run_hq(HqOptions(folder=folder)) as running, open_session(running) as session:
+        yield Headquarters(running=running, session=session)

@@ -1,0 +1,143 @@
+"""The experiments: one image booted twice, and what became of the twins' keys.
+
+Each returns findings. Knows what has to be equal and what different, and why; does not know how a guest is started, nor
+what is in an image.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from lab import findings, image, machine
+from lab.errors import LabError
+from lab.findings import Finding
+from lab.headquarters import MODEL, Headquarters
+from lab.image import Answer
+from otscert_agent.wire import b64, jws
+from otscert_agent.wire.messages import Challenge, Granted
+
+PLAIN = "openssl alone"
+AGENT = "with the agent"
+TWINS = (1, 2)
+
+Say = Callable[[str], None]
+
+
+async def plain_twins(folder: Path, say: Say) -> list[Finding]:
+    """The objection, reproduced: two first boots of one image make the same identifier and the same key."""
+    say("openssl alone: one image, two first boots")
+    initramfs = image.plain_image()
+    boots = await _boot(folder, "plain", [initramfs, initramfs])
+    keys = [_spki(x509.load_pem_x509_csr(boot.word("csr"))) for boot in boots]
+    return [
+        findings.expected(PLAIN, "entropy_avail, the kernel is content", "256", *_texts(boots, "entropy_avail")),
+        findings.equal(PLAIN, "`openssl rand -hex 8`, the identifier: THE SAME", *_texts(boots, "id")),
+        findings.equal(PLAIN, "SHA-256 of the TLS key: THE SAME", *keys),
+    ]
+
+
+async def agent_twins(folder: Path, hq: Headquarters, say: Say) -> list[Finding]:
+    """The answer: the twins say the same hello, get different halves from HQ, and part."""
+    initramfs = image.agent_image(hq_url=hq.running.url, hq_roots=hq.running.roots_pem, model=MODEL)
+    say("the agent, boot A: one image, two first boots; each writes its hello to the serial port")
+    hellos = await _boot(folder, "A", [initramfs + image.extra() for _ in TWINS])
+    said = [boot.word("body-1") for boot in hellos]
+    found = [
+        findings.equal(AGENT, "SHA-256 of the hello, every byte: the same (true twins)", *map(_digest, said)),
+        findings.equal(AGENT, "D0, the box's half of the key: the same", *map(_d0, said)),
+    ]
+    if not all(finding.holds for finding in found):
+        return found  # no twins: what follows would show nothing
+    say("HQ answers the same hello twice")
+    answers = [await hq.post(boot.text("url-1"), boot.word("body-1")) for boot in hellos]
+    challenges = [_payload(answer, Challenge.TYP) for answer in answers]
+    halves = [_digest(challenge["contribution"]["open"].encode()) for challenge in challenges]
+    found.append(findings.different(AGENT, "SHA-256 of r, HQ's half: different", *halves))
+    say("the agent, boot B: the same image and HQ's answer; each writes its enrolment")
+    enrols = await _boot(folder, "B", [initramfs + image.extra(answer=answer) for answer in answers])
+    repeated = [_digest(boot.word("body-1")) for boot in enrols]
+    found.append(findings.equal(AGENT, "the hello of boot B: still that of boot A", _digest(said[0]), *repeated))
+    return found + await _admit(AGENT, hq, enrols, contribution="open", say=say)
+
+
+async def _admit(
+    experiment: str, hq: Headquarters, enrols: Sequence[machine.Boot], *, contribution: str, say: Say
+) -> list[Finding]:
+    """Hand the enrolments to HQ; what it says to them, and what it has on record afterwards."""
+    say("HQ takes both enrolments")
+    verdicts = [await hq.post(boot.text("url-2"), boot.word("body-2")) for boot in enrols]
+    for verdict in verdicts:
+        _payload(verdict, Granted.TYP)
+    keys = [_spki(_csr(boot.word("body-2"))) for boot in enrols]
+    by_key = {record.tls_key: record for record in await hq.admitted()}
+    records = [by_key[key] for key in keys if key in by_key]
+    if len(records) != len(keys):
+        raise LabError("HQ granted an enrolment whose key it does not have on record")
+    return [
+        findings.different(experiment, "SHA-256 of the TLS key: different", *keys),
+        findings.different(experiment, "identity key: different", *(record.identity for record in records)),
+        findings.different(experiment, "name: different", *(record.label for record in records)),
+        findings.expected(
+            experiment, "HQ's contribution on record", contribution, *(record.contribution for record in records)
+        ),
+    ]
+
+
+async def _boot(folder: Path, name: str, images: Sequence[bytes]) -> list[machine.Boot]:
+    """Boot the images at the same time: one core each is what they need."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(machine.boot(initramfs, folder / f"{name}{number}"))
+                for number, initramfs in enumerate(images, 1)
+            ]
+    except ExceptionGroup as several:  # one is enough to say what is wrong; the other guest was ended
+        raise several.exceptions[0] from None
+    boots = [task.result() for task in tasks]
+    for boot in boots:
+        if "trouble" in boot.said:
+            raise LabError(f"the agent in the guest failed:\n{boot.text('trouble')}")
+    return boots
+
+
+def _texts(boots: Sequence[machine.Boot], name: str) -> list[str]:
+    return [boot.text(name) for boot in boots]
+
+
+def _payload(answer: Answer, typ: str) -> dict[str, Any]:
+    """Return the payload of HQ's answer, which has to be of this type.
+
+    Raises:
+        LabError: with what HQ said, when it is another one.
+    """
+    if answer.content_type != jws.CONTENT_TYPE:
+        said = answer.body[:500].decode("utf-8", "replace")
+        raise LabError(f"HQ gave no signed answer (HTTP {answer.status}): {said}")
+    signed = jws.parse(answer.body)
+    if signed.header["typ"] != typ:
+        raise LabError(f"HQ answered with {signed.header['typ']}: {signed.payload.decode()}")
+    return jws.json_object(signed.payload, what="payload")
+
+
+def _d0(hello: bytes) -> str:
+    return str(jws.json_object(jws.parse(hello).payload, what="hello")["d0"])
+
+
+def _csr(enrolment: bytes) -> x509.CertificateSigningRequest:
+    text = jws.json_object(jws.parse(enrolment).payload, what="enrolment")["csr"]
+    return x509.load_der_x509_csr(b64.decode(text, what="csr"))
+
+
+def _spki(csr: x509.CertificateSigningRequest) -> str:
+    return _digest(csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
