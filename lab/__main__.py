@@ -23,6 +23,7 @@ async def run(folder: Path) -> list[findings.Finding]:
         print(f"lab: {time.monotonic() - began:5.1f} s  {text}", flush=True)
 
     found = await twins.plain_twins(folder, say)
+    found += await twins.numbered_twins(folder, say)
     async with run_headquarters(folder) as hq:
         found += await twins.agent_twins(folder, hq, say)
     say("done")

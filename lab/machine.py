@@ -62,8 +62,14 @@ def part(name: str) -> Command:
     return command
 
 
-async def boot(initramfs: bytes, folder: Path, *, limit_s: float = LIMIT_S) -> Boot:
+async def boot(initramfs: bytes, folder: Path, *, serial_number: str = "", limit_s: float = LIMIT_S) -> Boot:
     """Boot the kernel with this initramfs; return when the guest has switched itself off.
+
+    Args:
+        initramfs: one archive or several.
+        folder: to be made, for the image and the serial output.
+        serial_number: of the board, where the kernel finds such numbers (SMBIOS).
+        limit_s: how long the guest may take.
 
     Raises:
         LabError: when it did not within `limit_s`, or QEMU could not run it.
@@ -72,7 +78,7 @@ async def boot(initramfs: bytes, folder: Path, *, limit_s: float = LIMIT_S) -> B
     began = time.monotonic()
     # A file as the serial port's other end never makes the guest wait, so nothing of the host's pace gets in.
     process = await asyncio.create_subprocess_exec(
-        *_command(image, serial),
+        *_command(image, serial, serial_number),
         env={**os.environ, **part("qemu").env, "QEMU_MODULE_DIR": str(part("qemu-modules").path.parent)},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -117,11 +123,12 @@ def _prepare(folder: Path, initramfs: bytes) -> tuple[Path, Path]:
     return image, serial
 
 
-def _command(image: Path, serial: Path) -> list[str]:
+def _command(image: Path, serial: Path, serial_number: str) -> list[str]:
     return [
         str(part("qemu").path),
         *("-L", str(part("qemu-data").path.parent), "-L", str(part("seabios").path.parent)),
         *(*DETERMINISTIC, *BARE, *HEADLESS),
+        *("-smbios", f"type=1,serial={serial_number or 'none'}"),
         *("-chardev", f"file,id=serial,path={_escaped(serial)}", "-serial", "chardev:serial"),
         *("-kernel", str(part("linux").path), "-initrd", str(image), "-append", KERNEL_OPTIONS),
     ]

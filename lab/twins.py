@@ -24,6 +24,7 @@ from otscert_agent.wire import b64, jws
 from otscert_agent.wire.messages import Challenge, Granted
 
 PLAIN = "openssl alone"
+NUMBERED = "openssl alone, boards with serial numbers"
 AGENT = "with the agent"
 TWINS = (1, 2)
 
@@ -40,6 +41,19 @@ async def plain_twins(folder: Path, say: Say) -> list[Finding]:
         findings.expected(PLAIN, "entropy_avail, the kernel is content", "256", *_texts(boots, "entropy_avail")),
         findings.equal(PLAIN, "`openssl rand -hex 8`, the identifier: THE SAME", *_texts(boots, "id")),
         findings.equal(PLAIN, "SHA-256 of the TLS key: THE SAME", *keys),
+    ]
+
+
+async def numbered_twins(folder: Path, say: Say) -> list[Finding]:
+    """Why HQ cannot find such keys by looking for equal ones: a serial number makes them differ, and computable."""
+    say("openssl alone, serial numbers AAAA and BBBB, then AAAA once more")
+    initramfs = image.plain_image()
+    pair = await _boot(folder, "serial", [initramfs, initramfs], ["AAAA", "BBBB"])
+    (again,) = await _boot(folder, "again", [initramfs], ["AAAA"])
+    first, second, repeated = (_spki(x509.load_pem_x509_csr(boot.word("csr"))) for boot in (*pair, again))
+    return [
+        findings.different(NUMBERED, "SHA-256 of the TLS keys of AAAA and BBBB: different", first, second),
+        findings.equal(NUMBERED, "of AAAA, booted once more: THE SAME", first, repeated),
     ]
 
 
@@ -90,13 +104,15 @@ async def _admit(
     ]
 
 
-async def _boot(folder: Path, name: str, images: Sequence[bytes]) -> list[machine.Boot]:
-    """Boot the images at the same time: one core each is what they need."""
+async def _boot(
+    folder: Path, name: str, images: Sequence[bytes], numbers: Sequence[str] = ("", "")
+) -> list[machine.Boot]:
+    """Boot the images at the same time, on boards with these serial numbers: one core each is what they need."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(machine.boot(initramfs, folder / f"{name}{number}"))
-                for number, initramfs in enumerate(images, 1)
+                group.create_task(machine.boot(initramfs, folder / f"{name}{place}", serial_number=number))
+                for place, (initramfs, number) in enumerate(zip(images, numbers, strict=False), 1)
             ]
     except ExceptionGroup as several:  # one is enough to say what is wrong; the other guest was ended
         raise several.exceptions[0] from None
