@@ -43,8 +43,9 @@ class Examined:
 class KeyChecks:
     """One for the process: holds the products of the fleet's moduli, filled from the store at the first RSA key."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, most_remembered: int = MOST_REMEMBERED) -> None:
         self._store = store
+        self._most_remembered = most_remembered
         self._products: Products | None = None
         self._examined: OrderedDict[int, Examined] = OrderedDict()
         self._one_at_a_time = asyncio.Lock()
@@ -80,7 +81,7 @@ class KeyChecks:
             examined = Examined(weakness=weakness, last=products.last, shared=tuple(shared))
             self._examined[modulus] = examined
             self._examined.move_to_end(modulus)
-            while len(self._examined) > MOST_REMEMBERED:
+            while len(self._examined) > self._most_remembered:
                 self._examined.popitem(last=False)
             return examined
 
