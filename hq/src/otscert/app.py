@@ -35,6 +35,7 @@ from otscert.ca.issuer import AcmeIssuer
 from otscert.config import Config, IssuerConfig
 from otscert.domain.admission import Model
 from otscert.pki.answers import AnswerSigner
+from otscert.pki.certificates import KeyPair
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
 from otscert.service import housekeeping
@@ -46,6 +47,7 @@ from otscert.service.enroll import Enrolment
 from otscert.service.hello import SayingHello
 from otscert.service.issuance import Issuance
 from otscert.service.key_checks import KeyChecks
+from otscert.service.own_leaves import OwnLeaves
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
 from otscert.service.signals import LocalSignals
@@ -186,7 +188,8 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
         hq, signals = make_hq(config, pki.store_key()), LocalSignals()
         settings, key = await issuer_settings(config.issuers[0], store, seal)
         issuer = await stack.enter_async_context(open_issuer(settings, key))
-        conversation = Conversation(hq=hq, store=store, signer=AnswerSigner(pki.answer()), seal=seal)
+        signer = AnswerSigner(pki.answer())
+        conversation = Conversation(hq=hq, store=store, signer=signer, seal=seal)
         api = DeviceApi(
             conversation=conversation,
             hello=SayingHello(hq=hq),
@@ -201,7 +204,14 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
             orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
             trusted_proxies=config.trusted_proxies,
         )
-        device = await _start_api(config, api, pki, stack)
+        device, servers = await _start_api(config, api, pki, stack)
+
+        def take_up(answer: KeyPair) -> None:
+            for server in servers:
+                server.reload_certificate()
+            signer.replace(answer)
+
+        leaves = OwnLeaves(pki=pki, hosts=(config.public_host,), store=store, clock=hq.clock, take_up=take_up)
         issuance = Issuance(
             hq=hq,
             store=store,
@@ -224,6 +234,7 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
             _background(
                 worker.work(),
                 _sweep(hq, store),
+                leaves.keep(),
                 _look_up_account(config.issuers[0], issuer, store, zone),
             )
         )
@@ -259,8 +270,8 @@ async def _start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> tuple
 
 async def _start_api(
     config: Config, api: DeviceApi, pki: PkiFolder, stack: AsyncExitStack
-) -> tuple[tuple[str, int], ...]:
-    app, taken = api.app(), []
+) -> tuple[tuple[tuple[str, int], ...], list[HttpsServer]]:
+    app, taken, servers = api.app(), [], []
     room = Room(most=room_for_files(), exempt=config.trusted_proxies)
     for host, port in config.listen_device:
         server = HttpsServer(app, host=host, port=port, certificate=pki.tls_pem, room=room)
@@ -269,7 +280,8 @@ async def _start_api(
         except OSError as error:
             raise _port_problem("the device API", "listen.device", host, port, error) from error
         stack.push_async_callback(server.stop)
-    return tuple(taken)
+        servers.append(server)
+    return tuple(taken), servers
 
 
 def _port_problem(what: str, setting: str, host: str, port: int, error: OSError) -> CannotStart:

@@ -38,6 +38,11 @@ class Events:
             (now_s, kind, device_id, order_id, json.dumps(data or {}, separators=(",", ":"))),
         )
 
+    def last_s(self, kind: str) -> int | None:
+        """When `kind` happened last."""
+        row = self._sql("SELECT at_s FROM event WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)).fetchone()
+        return None if row is None else int(row[0])
+
     def sweep(self, *, before_s: int) -> int:
         """Forget what happened before; returns how many."""
         return self._sql("DELETE FROM event WHERE at_s < ?", (before_s,)).rowcount
