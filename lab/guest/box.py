@@ -1,4 +1,4 @@
-"""The box in the guest: the agent as it is, on a transport that is the serial port.
+"""The box in the guest: the agent as it is, in a world where HQ is at the other end of the serial port.
 
 What the agent sends is written to the serial port. What HQ answers lies in /lab/answer, in a place of fixed size: an
 image with the answer and one without take the same number of instructions until the agent asks for it.
@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import traceback
 from pathlib import Path
 
 from otscert_agent import app, config, entropy
 from otscert_agent.disk import Disk
 from otscert_agent.errors import UnreachableError
+from otscert_agent.loop import Agent
+from otscert_agent.parts import Parts
+from otscert_agent.report import Report
 from otscert_agent.state import Store
 from otscert_agent.transport import Reply
 
 ANSWER = Path("/lab/answer")
-READY_S = 60.0
 
 
-def say(name: str, value: bytes) -> None:
-    print(f"lab: {name} {base64.b64encode(value).decode()}", flush=True)
+class Silence(Exception):
+    """The agent has nothing to do but wait, and in this world nothing will come."""
 
 
 class SerialPort:
@@ -48,19 +51,40 @@ class SerialPort:
         return Reply(reply["status"], reply["content_type"], base64.b64decode(reply["body"]))
 
 
+class EndOfTime:
+    """The agent's waiter: ends the agent when it begins to wait."""
+
+    def wait(self, seconds: float) -> None:
+        if seconds > 0:
+            raise Silence
+
+    def now(self) -> float:
+        return time.monotonic()
+
+
+def say(name: str, value: bytes) -> None:
+    print(f"lab: {name} {base64.b64encode(value).decode()}", flush=True)
+
+
 def main() -> None:
     settings = config.load(None)
     disk = Disk(settings.state_dir)
     disk.prepare()
     disk.lock()
-    kernel = entropy.LinuxKernel()
-    kernel.wait_ready(READY_S)
-    conversation = app.converse_with(settings, disk, Store(disk), kernel, SerialPort())(entropy.canary(kernel))
+    store, kernel = Store(disk), entropy.LinuxKernel()
+    parts = Parts(
+        disk=disk,
+        store=store,
+        kernel=kernel,
+        waiter=EndOfTime(),
+        report=Report(disk, as_json=True),
+        converse=app.converse_with(settings, disk, store, kernel, SerialPort()),
+    )
+    agent = Agent(parts)
     try:
-        conversation.accept(conversation.hello())
-        conversation.enrol()
-    except UnreachableError:
-        say("done", b"sent")
+        agent.run()
+    except Silence:
+        say("step", agent.step.value.encode())
 
 
 try:
