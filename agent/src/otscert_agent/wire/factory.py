@@ -14,6 +14,8 @@ from otscert_agent.wire import b64, kdf, sealed
 from otscert_agent.wire.errors import WireError
 from otscert_agent.wire.keys import ED25519, PublicKey, Signer
 
+BENCH = "factory-bench"
+"""The hardware fingerprint of a hello that the maker's line says for a unit: HQ answers it, and never enrols it."""
 SECRET_BYTES = 32
 TXID_BYTES = 16
 DIGEST_BYTES = 32

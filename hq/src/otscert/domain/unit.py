@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
+from otscert_agent.wire.factory import BENCH
+
 MOST_NEW_NAMES = 2
 NAMES_WITHIN_S = 30 * 24 * 3600
 
 
 class UnitState(StrEnum):
     STAMPED = "stamped"
-    BLOCKED = "blocked"  # by HQ's operator
-    QUARANTINED = "quarantined"  # its factory key was seen on two boards
+    BLOCKED = "blocked"  # taken out of service by HQ's operator
+    QUARANTINED = "quarantined"  # its factory key was seen on two boards, or by HQ's operator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +57,13 @@ def judge_unit(unit: Unit, *, fingerprint: str) -> UnitDecision:
     """Decide whether a hello signed with this unit's factory key is answered."""
     operator = "HQ's operator decides (otscert device rearm SERIAL)"
     if unit.state is UnitState.BLOCKED:
-        return UnitDecision(verdict=UnitVerdict.REFUSE, reason=f"the unit {unit.serial} is blocked")
-    if unit.state is UnitState.QUARANTINED:
-        reason = f"the factory key of unit {unit.serial} was seen on two boards; {operator}"
+        reason = f"the unit {unit.serial} was taken out of service by HQ's operator"
         return UnitDecision(verdict=UnitVerdict.REFUSE, reason=reason)
+    if unit.state is UnitState.QUARANTINED:
+        reason = f"the unit {unit.serial} is quarantined; {operator}"
+        return UnitDecision(verdict=UnitVerdict.REFUSE, reason=reason)
+    if fingerprint == BENCH:  # with the secret but without the board, and its hello can never be enrolled with
+        return UnitDecision(verdict=UnitVerdict.PASS, reason="the maker's line tests the unit")
     if unit.fingerprint is not None and unit.fingerprint != fingerprint:
         reason = (
             f"the factory key of unit {unit.serial} comes from another board than before:"

@@ -51,10 +51,16 @@ class Importing:
     manifest: Manifest
     units: list[Unit]
 
-    def __call__(self, transaction: Transaction, *, now_s: int) -> Outcome:
+    def known(self, transaction: Transaction) -> Outcome | None:
+        """`KNOWN` when all of the units are there, None when none of them is; raises as the use case does."""
         there = transaction.units.like(self.units)
         if there:
             self._judge(there)
+            return Outcome.KNOWN
+        return None
+
+    def __call__(self, transaction: Transaction, *, now_s: int) -> Outcome:
+        if self.known(transaction) is not None:
             return Outcome.KNOWN
         transaction.units.add_many(self.units, now_s=now_s)
         header = self.manifest.header
@@ -87,13 +93,12 @@ class Importing:
             if found is not None and _stamped(found) != _stamped(unit):
                 raise ManifestRefused(
                     f"{_shared(unit, found)} is at this HQ already, as unit {found.serial} of model {found.model},"
-                    f" batch {found.batch}; nothing was imported",
+                    f" batch {found.batch}",
                     line=line,
                 )
         if len(by_thumbprint) != len(self.units):
             raise ManifestRefused(
-                f"{len(by_thumbprint)} of its {len(self.units)} units are at this HQ already, from another manifest;"
-                " nothing was imported"
+                f"{len(by_thumbprint)} of its {len(self.units)} units are at this HQ already, from another manifest"
             )
 
 

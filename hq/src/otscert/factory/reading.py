@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -51,18 +52,36 @@ class Manifest:
 def read_manifest(
     path: Path, trusted: Collection[PublicKey], progress: Callable[[int, int], None] = lambda _done, _all: None
 ) -> Manifest:
-    """Read and judge the whole file; raise `ManifestRefused`. `progress` is told (rows read, rows promised)."""
+    """Read and judge the whole file; raise `FactoryError`. `progress` is told (rows read, rows promised)."""
+    with _opened(path) as file:
+        header, digest = _verified(file, trusted)
+        file.seek(0)
+        return _judged(file, header, digest, progress)
+
+
+def find_row(path: Path, trusted: Collection[PublicKey], serial: str) -> tuple[Header, Row | None]:
+    """The header of a manifest whose signature is good, and one unit of it; raise `FactoryError`."""
+    with _opened(path) as file:
+        header, _ = _verified(file, trusted)
+        file.seek(0)
+        mark = f'"serial":"{serial}"'.encode()
+        for number, line in enumerate(_signed_lines(file, header, hashlib.sha256()), 2):
+            if mark in line:
+                return header, _row(line, number)
+        return header, None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         if not path.is_file():
             raise FactoryError(f"{path} is not there, or is not a file")
         with path.open("rb") as file:
-            header, digest = _verified(file, trusted)
-            file.seek(0)
-            return _judged(file, header, digest, progress)
+            yield file
     except OSError as error:
         raise FactoryError(f"{path} cannot be read: {error.strerror}") from error
     except ManifestRefused as error:
-        raise ManifestRefused(f"{error.text}; nothing was imported", error.line, str(path)) from error
+        raise ManifestRefused(error.text, error.line, str(path)) from error
 
 
 def _verified(file: IO[bytes], trusted: Collection[PublicKey]) -> tuple[Header, bytes]:

@@ -13,6 +13,7 @@ from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import jws
 from otscert_agent.wire.errors import WireError
+from otscert_agent.wire.factory import BENCH
 from otscert_agent.wire.keys import PublicKey
 from otscert_agent.wire.messages import TYP_BINDING, Binding, Enroll, from_object
 from otscert_agent.wire.problems import ProblemType
@@ -32,6 +33,8 @@ def open_transaction(transaction: Transaction, request: Request[Enroll]) -> Hell
     row = transaction.hellos.get(request.message.txid)
     if row is None or row.expires_at_s < request.now_s:
         raise Refusal(ProblemType.UNKNOWN_TXID, "HQ has no open transaction with this txid; say hello again")
+    if row.fingerprint == BENCH:
+        raise Refusal(ProblemType.UNKNOWN_TXID, "that hello was a test on the maker's line; the box says its own")
     if row.identity is not None and row.identity != request.thumbprint:
         raise Refusal(ProblemType.TXID_CONFLICT, "this transaction was enrolled by another key")
     return row
