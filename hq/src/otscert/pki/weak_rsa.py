@@ -7,6 +7,7 @@ Its blocklist is never asked for: the check downloads 60 MB, and ends the proces
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
 
 CHECKS = {
@@ -48,3 +49,10 @@ def long_numbers() -> Callable[[int], int]:
     from gmpy2 import mpz  # noqa: PLC0415 - the same extra
 
     return mpz  # type: ignore[no-any-return]  # gmpy2 has no types
+
+
+def beside_other_threads() -> AbstractContextManager[object]:
+    """Let other threads run during each operation on such numbers in the block (a millisecond each, 70 of them)."""
+    import gmpy2  # noqa: PLC0415 - the same extra
+
+    return gmpy2.context(allow_release_gil=True)  # type: ignore[no-any-return]  # gmpy2 has no types

@@ -91,13 +91,21 @@ class KeyChecks:
             self._products = Products(number=weak_rsa.long_numbers())
         while rows := await self._store.read(partial(_after, number=self._products.last)):
             moduli = [(row.number, row.modulus) for row in rows]
-            self._products = await asyncio.to_thread(self._products.entered, moduli)
+            self._products = await asyncio.to_thread(_enter, self._products, moduli)
         return self._products
+
+
+def _enter(products: Products, moduli: Iterable[tuple[int, int]]) -> Products:
+    with weak_rsa.beside_other_threads():
+        return products.entered(moduli)
 
 
 def _look_at(modulus: int, products: Products) -> tuple[tuple[str, str] | None, tuple[Bucket, ...]]:
     weakness = weak_rsa.weakness(modulus, RSA_EXPONENT)
-    return weakness, products.sharing(modulus) if weakness is None else ()
+    if weakness is not None:
+        return weakness, ()
+    with weak_rsa.beside_other_threads():
+        return None, products.sharing(modulus)
 
 
 def _after(transaction: Transaction, *, number: int) -> list[FleetModulus]:
