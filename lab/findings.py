@@ -48,4 +48,6 @@ def table(findings: Sequence[Finding]) -> list[str]:
 
 def _values(seen: tuple[str, ...]) -> str:
     short = [value if len(value) <= WIDEST // len(seen) else value[:16] + "..." for value in seen]
-    return f"both {short[0]}" if len(set(seen)) == 1 else " | ".join(short)
+    if len(seen) > 1 and len(set(seen)) == 1:
+        return f"both {short[0]}"
+    return " | ".join(short)
