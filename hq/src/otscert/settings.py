@@ -193,7 +193,7 @@ SETTINGS: tuple[Setting, ...] = (
         "model.*.allow_rsa",
         Kind.SWITCH,
         default=False,
-        sentence="Accept RSA keys; min_contribution has to be none, for HQ's randomness cannot be put into them.",
+        sentence="Accept RSA keys; needs otscert[rsa] and min_contribution none: HQ's randomness cannot be in them.",
     ),
     _setting(
         "model.*.revoke_replaced",
