@@ -22,7 +22,7 @@ from hq.tests.pki.trusting import (
 )
 
 from otscert.pki.files import PkiError, PkiFolder, RootKey
-from otscert.pki.rotation import Stage, finish, prepare, stage, switch
+from otscert.pki.rotation import Stage, complete_preparation, finish, prepare, stage, switch
 from otscert_agent.trust import Pins
 
 LATE_S = NOW_S + 330 * DAY_S
@@ -35,7 +35,7 @@ def pki(tmp_path: Path) -> PkiFolder:
 
 def prepared(pki: PkiFolder) -> tuple[bytes, bytes]:
     """Prepare, and return the pins of the old and of the next root."""
-    assert prepare(pki, pki.root(), passphrase=None, now_s=NOW_S)
+    prepare(pki, pki.root(), passphrase=None, now_s=NOW_S)
     return pki.read("root.pem"), pki.read("root-next.pem")
 
 
@@ -102,14 +102,20 @@ def test_steps_out_of_order_are_refused_with_the_step_that_is_next(pki: PkiFolde
     with pytest.raises(PkiError, match="rotate begins one"):
         finish(pki)
     with pytest.raises(PkiError, match="no next root is prepared"):
+        complete_preparation(pki)
+    with pytest.raises(PkiError, match="no next root is prepared"):
         switch(pki, pki.root(), hosts=HOSTS, now_s=NOW_S)
     prepared(pki)
     with pytest.raises(PkiError, match="rotate --switch"):
         finish(pki)
     pins = pki.read("pins.pem")
-    assert not prepare(pki, pki.root(), passphrase=None, now_s=NOW_S + DAY_S), "a second next root was made"
+    with pytest.raises(PkiError, match="ready already"):
+        prepare(pki, pki.root(), passphrase=None, now_s=NOW_S + DAY_S)
+    complete_preparation(pki)
     assert pki.read("pins.pem") == pins
     do_switch(pki)
+    with pytest.raises(PkiError, match="not finished"):
+        complete_preparation(pki)
     with pytest.raises(PkiError, match="not finished"):
         prepare(pki, pki.root(), passphrase=None, now_s=NOW_S)
 
@@ -135,10 +141,13 @@ class Operator:
 
     def rotate(self, pki: PkiFolder) -> None:
         if self.step == 0:
-            key_file = self.aside if self.aside.exists() else None
-            prepare(pki, pki.root(ask=self.ask, key_file=key_file), passphrase=self.secret, now_s=NOW_S)
+            if stage(pki) is Stage.STEADY:
+                key_file = self.aside if self.aside.exists() else None
+                prepare(pki, pki.root(ask=self.ask, key_file=key_file), passphrase=self.secret, now_s=NOW_S)
+            complete_preparation(pki)
             self.step = 1
         if self.step == 1:
+            complete_preparation(pki)
             switch(pki, pki.root(ask=self.ask, name="root-next.pem"), hosts=HOSTS, now_s=NOW_S)
             self.step = 2
         finish(pki)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli import config, demo, device, doctor, init, issuer, order, serve
+from otscert.cli import config, demo, device, doctor, hq_root, init, issuer, order, serve
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import examples
 from otscert.config import ConfigError
@@ -44,7 +44,13 @@ def build(*, decorated: bool = True) -> typer.Typer:
         short_help="What is wrong, and how to mend it.",
         epilog=examples("otscert doctor", "otscert doctor --json"),
     )(doctor.doctor)
-    for name, group in {"device": device, "order": order, "issuer": issuer, "config": config}.items():
+    for name, group in {
+        "device": device,
+        "order": order,
+        "issuer": issuer,
+        "config": config,
+        "hq-root": hq_root,
+    }.items():
         commands.add_typer(group.commands(), name=name)
     return commands
 

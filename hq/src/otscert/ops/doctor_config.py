@@ -134,9 +134,9 @@ def _public_url(config: Config) -> Iterator[Finding]:
             "public_url",
             f"HQ's TLS certificate is for {', '.join(sorted(names))}, not for {config.public_host}",
             why="boxes check the host name, so none of them could call",
-            mend="start HQ again: it makes a new certificate while root.key is there and has no passphrase"
+            mend="otscert hq-root sign makes a new one; HQ does so when it starts, while root.key has no passphrase"
             if key_here
-            else f"put root.key back into {config.pki_dir} and start HQ again",
+            else "otscert hq-root request asks for one where root.key is",
         )
 
 

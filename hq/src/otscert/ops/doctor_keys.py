@@ -8,17 +8,28 @@ from datetime import UTC, datetime
 from cryptography import x509
 
 from otscert.ops.doctor_finding import Finding, failed, ok, warning
-from otscert.pki.certificates import KeyPair
-from otscert.pki.files import RENEW_BEFORE_S, PkiError, PkiFolder
+from otscert.pki.certificates import KeyPair, names_of
+from otscert.pki.files import RENEW_BEFORE_S, PkiError, PkiFolder, RootKey
+from otscert.pki.rotation import Stage, stage
 
 _DAY_S = 86_400
 _PINNED = "boxes believe HQ by these keys alone"
+_KEY = {
+    RootKey.HERE: "root.key is here: HQ renews its certificates by itself, and whoever has the file can speak for HQ",
+    RootKey.ENCRYPTED: "root.key is behind a passphrase: HQ's own certificates need otscert hq-root sign once a year",
+    RootKey.ELSEWHERE: "root.key is offline: HQ's own certificates need otscert hq-root request, sign and install"
+    " once a year",
+}
+_RENEW = {
+    RootKey.HERE: "a running HQ renews it within the hour; else otscert hq-root sign",
+    RootKey.ENCRYPTED: "otscert hq-root sign asks for the passphrase and renews it",
+    RootKey.ELSEWHERE: "otscert hq-root request, then sign it where root.key is, then otscert hq-root install",
+}
 
 
 def leaf_names(pair: KeyPair) -> set[str]:
     """Host names and IP addresses that a TLS leaf is for."""
-    names = pair.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return {*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))}
+    return names_of(pair.certificate)
 
 
 def check_keys(pki: PkiFolder, *, now_s: int) -> Iterator[Finding]:
@@ -26,27 +37,34 @@ def check_keys(pki: PkiFolder, *, now_s: int) -> Iterator[Finding]:
     try:
         pki.store_key()
         leaves = {"keys.tls": ("TLS certificate", pki.tls()), "keys.answer": ("answer certificate", pki.answer())}
+        key, reached = pki.root_key(), stage(pki)
+        cut_off = reached is Stage.PREPARED and pki.read("root.pem") == pki.read("root-next.pem")
     except PkiError as error:
         yield failed("keys", str(error), why=_PINNED, mend="otscert init for a new HQ; else restore the folder")
         return
-    key_here = (pki.folder / "root.key").exists()
     for check, (name, pair) in leaves.items():
-        yield _lasts(check, name, pair, key_here=key_here, now_s=now_s)
-    yield ok(
-        "keys.root",
-        "root.key is here: HQ renews its certificates by itself, and whoever has the file can speak for HQ"
-        if key_here
-        else "root.key is offline: HQ's own certificates need it back once a year",
-    )
+        yield _lasts(check, name, pair, mend=_RENEW[key], now_s=now_s)
+    yield ok("keys.root", _KEY[key])
+    if cut_off:
+        yield warning(
+            "keys.rotation",
+            "the change to the next root was cut off",
+            why="it works, but files of the old root lie under the next one's names",
+            mend="otscert hq-root rotate --switch, once more",
+        )
+    elif reached is not Stage.STEADY:
+        yield ok("keys.rotation", f"the root is being rotated: {reached.value} (otscert hq-root show)")
 
 
-def _lasts(check: str, name: str, pair: KeyPair, *, key_here: bool, now_s: int) -> Finding:
-    until = pair.certificate.not_valid_after_utc
+def _lasts(check: str, name: str, pair: KeyPair, *, mend: str, now_s: int) -> Finding:
+    begin, until = pair.certificate.not_valid_before_utc, pair.certificate.not_valid_after_utc
     left_s = until.timestamp() - now_s
     what = f"the {name} lasts until {until:%Y-%m-%d}, {int(left_s // _DAY_S)} days"
+    if begin.timestamp() > now_s:
+        future = f"the {name} begins on {begin:%Y-%m-%d}: it was made when a clock was wrong"
+        return failed(check, future, why="boxes do not believe HQ's time, which is before it", mend=mend)
     if left_s > RENEW_BEFORE_S:
         return ok(check, what)
-    mend = "start HQ again: it renews the certificate" if key_here else f"put root.key back and start HQ again: {name}"
     if left_s > 0:
         return warning(check, what, why="when it ends, boxes stop believing HQ", mend=mend)
     return failed(check, f"the {name} ended on {until:%Y-%m-%d}", why="boxes do not believe HQ", mend=mend)

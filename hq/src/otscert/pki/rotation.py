@@ -24,6 +24,9 @@ from otscert.pki.certificates import (
 from otscert.pki.files import LEAVES, PkiFolder
 from otscert.pki.pem import Locked, PkiError, fits, key_pem, pair_pem, read_key
 
+_UNFINISHED = "the rotation before this one is not finished: otscert hq-root rotate --finish"
+_NOT_PREPARED = "no next root is prepared: otscert hq-root rotate"
+
 
 class Stage(StrEnum):
     STEADY = "steady"
@@ -40,13 +43,11 @@ def stage(pki: PkiFolder) -> Stage:
     return Stage.SWITCHED if old.exists() and old.read_bytes() != pki.root_pem.read_bytes() else Stage.STEADY
 
 
-def prepare(pki: PkiFolder, root: KeyPair, *, passphrase: bytes | None, now_s: int) -> bool:
-    """Make the next root and the file with both pins; returns False when that was done before."""
+def prepare(pki: PkiFolder, root: KeyPair, *, passphrase: bytes | None, now_s: int) -> None:
+    """Make the next root, its key behind `passphrase`, and the file with both pins."""
     with pki.changing():
-        _refuse(pki, Stage.SWITCHED, "the rotation before this one is not finished: otscert hq-root rotate --finish")
-        if stage(pki) is Stage.PREPARED:
-            _write_pins(pki, "root.pem", "root-next.pem")
-            return False
+        _refuse(pki, Stage.SWITCHED, _UNFINISHED)
+        _refuse(pki, Stage.PREPARED, "the next root is ready already: otscert hq-root rotate --switch lets it sign")
         if not may_vouch(root.certificate):
             raise PkiError(
                 f"{pki.root_pem} may sign leaves only (path length 0), so it cannot vouch for a next root:"
@@ -59,13 +60,21 @@ def prepare(pki: PkiFolder, root: KeyPair, *, passphrase: bytes | None, now_s: i
         # Last of those that cannot be made again: from here on the next root is there.
         pki.write("root-next.pem", following.certificate.public_bytes(Encoding.PEM))
         _write_pins(pki, "root.pem", "root-next.pem")
-        return True
+
+
+def complete_preparation(pki: PkiFolder) -> None:
+    """Write the file with both pins, if the preparation was cut off before it; needs no key."""
+    with pki.changing():
+        _refuse(pki, Stage.STEADY, _NOT_PREPARED)
+        _refuse(pki, Stage.SWITCHED, _UNFINISHED)
+        if pki.read("root.pem") != pki.read("root-next.pem"):  # else a switch was cut off, which wrote them
+            _write_pins(pki, "root.pem", "root-next.pem")
 
 
 def switch(pki: PkiFolder, following: KeyPair, *, hosts: tuple[str, ...], now_s: int) -> None:
     """Sign with the next root from now on. `hosts` is empty where no leaves are kept (offline)."""
     with pki.changing():
-        _refuse(pki, Stage.STEADY, "no next root is prepared: otscert hq-root rotate")
+        _refuse(pki, Stage.STEADY, _NOT_PREPARED)
         if hosts:
             for name in LEAVES:
                 _sign_by(pki, name, following, hosts=hosts, now_s=now_s)

@@ -19,7 +19,7 @@ from otscert.service.ports import Clock, Store
 from otscert.store.errors import StoreUnavailable
 from otscert.store.transaction import Transaction
 
-LOOK_S = 5.0
+LOOK_S = 2.0
 """How long a certificate that somebody else installed may lie there unused."""
 RENEW_S = 3600.0
 """How long a certificate that is due may wait; the same for a clock of HQ's that was wrong and was set right."""
