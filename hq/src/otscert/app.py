@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
-import hmac
 import logging
 import os
 import secrets
@@ -41,7 +40,7 @@ from otscert.pki.seal import Seal
 from otscert.service import housekeeping
 from otscert.service.admitting import Admitting
 from otscert.service.checkin import CheckingIn
-from otscert.service.context import Hq
+from otscert.service.context import Hq, names_secret
 from otscert.service.conversation import Conversation
 from otscert.service.enroll import Enrolment
 from otscert.service.hello import SayingHello
@@ -113,7 +112,7 @@ def make_hq(config: Config, store_key: bytes) -> Hq:
         orders_per_device=config.orders_per_device,
         open_admissions=config.open_admissions,
         stale_s=config.stale_s,
-        secret=hmac.digest(store_key, b"otscert/v1/names", "sha256"),
+        secret=names_secret(store_key),
         clock=SystemClock(),
         randomness=secrets.token_bytes,
     )

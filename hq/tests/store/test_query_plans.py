@@ -91,7 +91,9 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "requests.get": lambda t: t.requests.get("t1"),
     "requests.by_code": lambda t: t.requests.by_code(b"code"),
     "requests.page": lambda t: t.requests.page(limit=3),
-    "requests.webhook_due": lambda t: t.requests.webhook_due(now_s=1, limit=3),
+    "requests.of_unit": lambda t: t.requests.of_unit("box", "S1", unit="u1"),
+    "requests.webhook_due": lambda t: t.requests.webhook_due("box", now_s=1, limit=3),
+    "requests.webhook_next_s": lambda t: t.requests.webhook_next_s("box", besides=("t2", "t3")),
     "requests.sweep": lambda t: t.requests.sweep(seen_before_s=1),
     "requests.end": lambda t: t.requests.end("t1"),
     "canaries.enter": lambda t: t.canaries.enter("00", Canary(device_id="d1", boot=1, model="box"), now_s=1),
@@ -104,6 +106,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "revocations.done": lambda t: t.revocations.done("00", now_s=1),
     "revocations.failed": lambda t: t.revocations.failed("00", problem="", next_at_s=1),
     "quotas.spend": lambda t: t.quotas.spend("b", Quota(count=1, period_s=1), now_ms=1),
+    "quotas.ask": lambda t: t.quotas.ask("b", Quota(count=1, period_s=1), now_ms=1),
     "quotas.sweep": lambda t: t.quotas.sweep(now_ms=1),
 }
 MEANT: dict[str, Callable[[Transaction], Any]] = {

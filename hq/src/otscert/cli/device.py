@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from otscert.cli import database, show
+from otscert.cli import approval, database, show
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import AfterOption, ConfigOption, JsonOption, LimitOption, examples, load_config
 from otscert.cli.views import certificate_view, event_view, order_view
@@ -44,6 +44,7 @@ def commands() -> typer.Typer:
         context_settings=_ANY_ID,
         epilog=examples("otscert device rearm nifty-babbage-7k2q"),
     )(rearm)
+    approval.register(group)
     return group
 
 

@@ -9,6 +9,7 @@ from otscert.domain.order import TERMINAL, Order
 from otscert.domain.renewal import judge_renewal
 from otscert.store.certificates import Certificate
 from otscert.store.events import Event
+from otscert.store.requests import AdmissionRequest
 
 _DAY_S = 86_400
 
@@ -56,4 +57,25 @@ def event_view(event: Event) -> dict[str, Any]:
         "device": event.device_id,
         "order": event.order_id,
         "data": event.data,
+    }
+
+
+def request_view(request: AdmissionRequest) -> dict[str, Any]:
+    """A waiting enrolment; never its code."""
+    return {
+        "txid": request.txid,
+        "model": request.model,
+        "serial": request.serial,
+        "firmware": request.firmware,
+        "fingerprint": request.fingerprint,
+        "label": request.label,
+        "address": request.address,
+        "asked_at": moment(request.asked_at_s),
+        "last_seen_at": moment(request.seen_at_s),
+        "approval": request.approval.value,
+        "decided_by": request.decided_by or None,
+        "code_expires_at": moment(request.code_expires_at_s) if request.code_expires_at_s else None,
+        "webhook": request.webhook.value,
+        "webhook_attempts": request.webhook_attempt,
+        "webhook_reason": request.webhook_reason or None,
     }

@@ -39,7 +39,7 @@ class Model:
     admissions_per_model: Quota
     admissions_per_token: Quota
     waiting_per_address: Quota
-    """Enrolments that ask for a person's approval, from one address."""
+    """Enrolments of boxes without a proof of their own that ask for a decision, from one address."""
     min_contribution: Contribution
     min_source: Source
     rekey_after_s: int
@@ -102,17 +102,18 @@ def judge_admission(model: Model, evidence: Evidence) -> Admission:
 
 
 def _by_policy(model: Model, evidence: Evidence) -> Admission:
+    if evidence.approval is Answer.NO:  # whatever else the box brings by now: a person has looked at it
+        return Admission(verdict=Verdict.REFUSE, policy=None, reason="a person refused this box", final=True)
     reasons: list[str] = []
     for policy in model.policies:
         admitted, reason = _asked(policy, evidence)
         if admitted:
             return Admission(verdict=Verdict.ADMIT, policy=policy, reason=reason)
         reasons.append(reason)
-    if Policy.APPROVAL in model.policies and evidence.approval is not Answer.NO:
+    if Policy.APPROVAL in model.policies:
         return Admission(verdict=Verdict.ASK_PERSON, policy=None, reason="a person has to approve this box")
     reason = "; ".join(reasons) or "the model admits nobody"
-    final = Policy.APPROVAL in model.policies
-    return Admission(verdict=Verdict.REFUSE, policy=None, reason=reason, final=final)
+    return Admission(verdict=Verdict.REFUSE, policy=None, reason=reason)
 
 
 def _asked(policy: Policy, evidence: Evidence) -> tuple[bool, str]:
@@ -134,7 +135,7 @@ def _ask_factory(evidence: Evidence) -> tuple[bool, str]:
 def _ask_approval(evidence: Evidence) -> tuple[bool, str]:
     if evidence.approval is Answer.YES:
         return True, "a person approved it"
-    return False, "a person refused it" if evidence.approval is Answer.NO else "nobody has approved it"
+    return False, "nobody has approved it"
 
 
 def _ask_token(evidence: Evidence) -> tuple[bool, str]:
@@ -143,6 +144,11 @@ def _ask_token(evidence: Evidence) -> tuple[bool, str]:
     if evidence.token_valid is None:
         return False, "the model wants a claim token and the enrolment has no proof of one"
     return False, "the claim token is not one of this model's"
+
+
+def proves_itself(policy: Policy | None) -> bool:
+    """Whether a box that this policy admitted has shown something that is its own and nobody else's."""
+    return policy is Policy.FACTORY
 
 
 def asks(model: Model, *, stamped: bool) -> tuple[str, ...]:

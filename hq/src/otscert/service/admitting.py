@@ -54,10 +54,11 @@ class Admitting:
         )
         if admission.verdict in {Verdict.ASK_PERSON, Verdict.ASK_WEBHOOK}:
             return self.waiting(transaction, request, row, model, admission)
+        if admission.verdict is Verdict.REFUSE:
+            # A decision stays on record: the box that lost this answer is told the same again.
+            return Reply(message=self._refused(admission, asked))
         if asked is not None:
             transaction.requests.end(row.txid)
-        if admission.verdict is Verdict.REFUSE:
-            return Reply(message=self._refused(admission, asked))
         self._spend(transaction, request, model, admission, token)
         return Admitted(policy=str(admission.policy), tags=asked.webhook_tags if asked else ())
 

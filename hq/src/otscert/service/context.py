@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,3 +42,8 @@ class Hq:
     def jitter(self) -> float:
         """A number in [0, 1) to spread things with."""
         return int.from_bytes(self.randomness(4), "big") / 2**32
+
+
+def names_secret(store_key: bytes) -> bytes:
+    """`Hq.secret`, for those who look at the store beside a running HQ."""
+    return hmac.digest(store_key, b"otscert/v1/names", "sha256")

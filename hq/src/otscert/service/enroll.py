@@ -33,6 +33,7 @@ from otscert.service.refusal import Refusal
 from otscert.service.retirement import retire
 from otscert.service.standing import refuse_retired
 from otscert.service.topics import DUE
+from otscert.service.waiting import WAITING_S
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import b64
@@ -42,8 +43,6 @@ from otscert_agent.wire.problems import ProblemType
 
 ENROLLED_S = 30 * 24 * 3600
 """How long an enrolment can be asked for again by a box that lost the answer and was switched off."""
-WAITING_S = 24 * 3600
-"""How long an enrolment that waits for a decision stays open after the box has last asked."""
 FIRST_CHECKIN_S = 30
 _ID_BYTES = 12
 

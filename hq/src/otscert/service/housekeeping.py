@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from otscert.service.context import Hq
 from otscert.service.ports import Store
+from otscert.service.waiting import WAITING_S
 from otscert.store.transaction import Transaction
 
 EVERY_S = 60.0
@@ -18,6 +19,7 @@ async def sweep(hq: Hq, store: Store) -> None:
 
     def work(transaction: Transaction) -> None:
         transaction.hellos.sweep(now_s=now_s)
+        transaction.requests.sweep(seen_before_s=now_s - WAITING_S)
         transaction.keys.sweep(created_before_s=now_s - _STRANGER_S)
         transaction.quotas.sweep(now_ms=now_s * 1000)
         transaction.events.sweep(before_s=now_s - _REMEMBERED_S)

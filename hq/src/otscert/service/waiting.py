@@ -10,7 +10,8 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from otscert.domain.admission import Admission, Answer, Model, Verdict
+from otscert.domain import pairing_code
+from otscert.domain.admission import Admission, Answer, Model, Verdict, proves_itself
 from otscert.domain.callers import buckets
 from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
@@ -24,9 +25,8 @@ from otscert_agent.wire.messages import Enroll, Pending
 from otscert_agent.wire.problems import ProblemType
 
 CODE_LIFE_S = 15 * 60
-CODE_CHARACTERS = 8
-_CODE_BYTES = 5  # 8 characters of 5 bits
-_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # RFC 4648, section 6
+WAITING_S = 24 * 3600
+"""How long an enrolment that waits for a decision stays open after the box has last asked."""
 _PURPOSE = "pairing code"
 _SOON_S = 5
 _LATER_S = 60
@@ -42,11 +42,15 @@ class Waiting:
         self, transaction: Transaction, request: Request[Enroll], row: HelloRow, model: Model, admission: Admission
     ) -> Reply:
         """Remember the enrolment and answer `pending`; raises `Refusal` when too many of one address wait."""
-        asked = transaction.requests.get(row.txid) or self._remember(transaction, request, row, model)
-        asked = replace(asked, seen_at_s=request.now_s, address=request.address)
+        asked = transaction.requests.get(row.txid)
+        if asked is None:
+            if not proves_itself(admission.policy):
+                _spend(transaction, request, model)
+            asked = _new_request(request, row)
+        asked = replace(asked, seen_at_s=request.now_s)
         if admission.verdict is Verdict.ASK_WEBHOOK:
             return self._for_webhook(transaction, request, asked, admission)
-        asked, code = self._code(transaction, asked, now_s=request.now_s)
+        asked, code = self._code(transaction, replace(asked, address=request.address), now_s=request.now_s)
         transaction.requests.put(replace(asked, approval=Answer.WAITING))
         young = request.now_s - asked.asked_at_s < CODE_LIFE_S
         return Reply(
@@ -67,6 +71,7 @@ class Waiting:
                 webhook=Answer.WAITING,
                 webhook_policy=str(admission.policy),
                 webhook_next_at_s=request.now_s,
+                address=request.address,  # and no other from now on: a repeated question has the same content
             )
             after = lambda: self.signals.publish(WEBHOOK)  # noqa: E731 - a two-line function for one call
         transaction.requests.put(asked)
@@ -78,60 +83,59 @@ class Waiting:
         if asked.code_sealed is not None and now_s < asked.code_expires_at_s:
             return asked, self.seal.open(asked.code_sealed, purpose=_PURPOSE).decode()
         while True:
-            code = _encode(self.hq.randomness(_CODE_BYTES))
-            if transaction.requests.by_code(hash_code(self.hq, code)) is None:
+            code = pairing_code.make(self.hq.randomness(pairing_code.RANDOM_BYTES))
+            code_hash = hash_code(self.hq.secret, code)
+            if transaction.requests.by_code(code_hash) is None:
                 break
         fresh = replace(
             asked,
-            code_hash=hash_code(self.hq, code),
+            code_hash=code_hash,
             code_sealed=self.seal.close(code.encode(), purpose=_PURPOSE),
             code_expires_at_s=now_s + CODE_LIFE_S,
         )
         return fresh, code
 
-    def _remember(
-        self, transaction: Transaction, request: Request[Enroll], row: HelloRow, model: Model
-    ) -> AdmissionRequest:
-        for bucket, share in buckets(request.address):
-            quota = replace(model.waiting_per_address, count=model.waiting_per_address.count * share)
-            name = f"wait:address:{model.name}:{bucket}"
-            decision = transaction.quotas.spend(name, quota, now_ms=request.now_s * 1000)
-            if not decision.allowed:
-                raise Refusal(
-                    ProblemType.OVER_QUOTA,
-                    f"{quota.count} boxes of model {model.name} at this address have asked for a decision lately",
-                    retry_after_s=decision.retry_after_s,
-                )
-        return AdmissionRequest(
-            txid=row.txid,
-            thumbprint=request.thumbprint,
-            model=row.model,
-            serial=row.serial,
-            firmware=row.firmware,
-            fingerprint=row.fingerprint,
-            label=row.label,
-            address=request.address,
-            asked_at_s=request.now_s,
-            seen_at_s=request.now_s,
-            approval=Answer.NOT_ASKED,
-            decided_by="",
-            code_hash=None,
-            code_sealed=None,
-            code_expires_at_s=0,
-            webhook=Answer.NOT_ASKED,
-            webhook_policy="",
-            webhook_reason="",
-            webhook_tags=(),
-            webhook_attempt=0,
-            webhook_next_at_s=0,
-        )
+
+def _spend(transaction: Transaction, request: Request[Enroll], model: Model) -> None:
+    """Raise `Refusal` when too many of this address have asked for a decision lately."""
+    for bucket, share in buckets(request.address):
+        quota = replace(model.waiting_per_address, count=model.waiting_per_address.count * share)
+        name = f"wait:address:{model.name}:{bucket}"
+        decision = transaction.quotas.spend(name, quota, now_ms=request.now_s * 1000)
+        if not decision.allowed:
+            raise Refusal(
+                ProblemType.OVER_QUOTA,
+                f"{quota.count} boxes of model {model.name} at this address have asked for a decision lately",
+                retry_after_s=decision.retry_after_s,
+            )
 
 
-def hash_code(hq: Hq, code: str) -> bytes:
+def _new_request(request: Request[Enroll], row: HelloRow) -> AdmissionRequest:
+    return AdmissionRequest(
+        txid=row.txid,
+        thumbprint=request.thumbprint,
+        model=row.model,
+        serial=row.serial,
+        firmware=row.firmware,
+        fingerprint=row.fingerprint,
+        label=row.label,
+        address=request.address,
+        asked_at_s=request.now_s,
+        seen_at_s=request.now_s,
+        approval=Answer.NOT_ASKED,
+        decided_by="",
+        code_hash=None,
+        code_sealed=None,
+        code_expires_at_s=0,
+        webhook=Answer.NOT_ASKED,
+        webhook_policy="",
+        webhook_reason="",
+        webhook_tags=(),
+        webhook_attempt=0,
+        webhook_next_at_s=0,
+    )
+
+
+def hash_code(secret: bytes, code: str) -> bytes:
     """What the store knows of a pairing code: 40 bits need a key that a stolen database does not hold."""
-    return hmac.digest(hq.secret, b"pairing\x00" + code.encode(), "sha256")
-
-
-def _encode(randomness: bytes) -> str:
-    number = int.from_bytes(randomness, "big")
-    return "".join(_ALPHABET[number >> (5 * place) & 31] for place in range(CODE_CHARACTERS))
+    return hmac.digest(secret, b"pairing\x00" + code.encode(), "sha256")

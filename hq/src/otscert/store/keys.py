@@ -61,7 +61,8 @@ class DeviceKeys:
         """Forget keys that never became a device; returns how many."""
         return self._sql(
             "DELETE FROM device_key WHERE device_id IS NULL AND created_at_s < ?"
-            " AND NOT EXISTS (SELECT 1 FROM hello WHERE hello.thumbprint = device_key.thumbprint)",
+            " AND NOT EXISTS (SELECT 1 FROM hello WHERE hello.thumbprint = device_key.thumbprint)"
+            " AND NOT EXISTS (SELECT 1 FROM admission_request AS asked WHERE asked.thumbprint = device_key.thumbprint)",
             (created_before_s,),
         ).rowcount
 

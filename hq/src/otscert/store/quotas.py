@@ -23,6 +23,11 @@ class Quotas:
             )
         return decision
 
+    def ask(self, bucket: str, quota: Quota, *, now_ms: int) -> QuotaDecision:
+        """Return what `spend` would decide; take nothing."""
+        row = self._sql("SELECT tat_ms FROM quota WHERE bucket = ?", (bucket,)).fetchone()
+        return spend(quota, tat_ms=row[0] if row else None, now_ms=now_ms)
+
     def sweep(self, *, now_ms: int) -> int:
         """Forget buckets that are full again."""
         return self._sql("DELETE FROM quota WHERE tat_ms < ?", (now_ms,)).rowcount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,17 +78,43 @@ class Requests:
         self._sql("DELETE FROM admission_request WHERE txid = ?", (txid,))
 
     def page(self, *, limit: int) -> list[AdmissionRequest]:
-        """Those that wait, the one that asked first first."""
-        rows = self._sql(f"SELECT {_COLUMNS} FROM admission_request ORDER BY asked_at_s, txid LIMIT ?", (limit,))
-        return [_request(row) for row in rows]
-
-    def webhook_due(self, *, now_s: int, limit: int) -> list[AdmissionRequest]:
+        """Those that are not refused, the one that asked first first."""
         rows = self._sql(
-            f"SELECT {_COLUMNS} FROM admission_request WHERE webhook = 'waiting' AND webhook_next_at_s <= ?"
-            " ORDER BY webhook_next_at_s LIMIT ?",
-            (now_s, limit),
+            f"SELECT {_COLUMNS} FROM admission_request WHERE approval <> 'no' AND webhook <> 'no'"
+            " ORDER BY asked_at_s, txid LIMIT ?",
+            (limit,),
         )
         return [_request(row) for row in rows]
+
+    def of_unit(self, model: str, serial: str, *, unit: str) -> AdmissionRequest | None:
+        """The newest enrolment whose hello was signed with this unit's factory key."""
+        columns = ", ".join(f"admission_request.{name}" for name in _NAMES)
+        row = self._sql(
+            f"SELECT {columns} FROM admission_request JOIN hello ON hello.txid = admission_request.txid"
+            " WHERE admission_request.serial = ? AND admission_request.model = ? AND hello.unit = ?"
+            " ORDER BY admission_request.asked_at_s DESC LIMIT 1",
+            (serial, model, unit),
+        ).fetchone()
+        return _request(row) if row else None
+
+    def webhook_due(self, model: str, *, now_s: int, limit: int) -> list[AdmissionRequest]:
+        """Those of one model whose webhook is to be asked now, the one that waits longest first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM admission_request WHERE webhook = 'waiting' AND model = ?"
+            " AND webhook_next_at_s <= ? ORDER BY webhook_next_at_s LIMIT ?",
+            (model, now_s, limit),
+        )
+        return [_request(row) for row in rows]
+
+    def webhook_next_s(self, model: str, *, besides: Sequence[str]) -> int | None:
+        """When the next of this model is due, without those that are being asked about; None for never."""
+        marks = ", ".join("?" * len(besides))
+        row = self._sql(
+            "SELECT webhook_next_at_s FROM admission_request WHERE webhook = 'waiting' AND model = ?"
+            f" AND txid NOT IN ({marks}) ORDER BY webhook_next_at_s LIMIT 1",
+            (model, *besides),
+        ).fetchone()
+        return row[0] if row else None
 
     def sweep(self, *, seen_before_s: int) -> int:
         """End requests whose box has stopped asking; returns how many."""

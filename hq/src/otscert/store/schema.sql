@@ -133,7 +133,7 @@ CREATE TABLE blocked_serial (
     PRIMARY KEY (model, serial)
 ) STRICT;
 
--- Enrolments that wait for a person or for the maker's webhook; gone when the box is admitted, refused or silent.
+-- Enrolments that wait for a person or for the maker's webhook; gone when the box is admitted or silent.
 CREATE TABLE admission_request (
     txid            TEXT    PRIMARY KEY,
     thumbprint      TEXT    NOT NULL, -- of the identity key
@@ -157,7 +157,9 @@ CREATE TABLE admission_request (
     webhook_attempt INTEGER NOT NULL,
     webhook_next_at_s INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX admission_request_webhook ON admission_request (webhook_next_at_s) WHERE webhook = 'waiting';
+CREATE INDEX admission_request_webhook ON admission_request (model, webhook_next_at_s) WHERE webhook = 'waiting';
+CREATE INDEX admission_request_serial ON admission_request (serial) WHERE serial IS NOT NULL;
+CREATE INDEX admission_request_by_key ON admission_request (thumbprint);
 CREATE INDEX admission_request_seen ON admission_request (seen_at_s);
 CREATE INDEX admission_request_asked ON admission_request (asked_at_s, txid);
 
