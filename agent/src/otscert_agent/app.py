@@ -17,9 +17,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Callable
 
 from otscert_agent import entropy, served
+from otscert_agent.board import Board
 from otscert_agent.config import ENVIRONMENT_PREFIX, Settings, split_address
 from otscert_agent.disk import Disk
 from otscert_agent.errors import AgentError, ConfigError
+from otscert_agent.factory_secret import FactorySecret
 from otscert_agent.facts import installed_facts, newest_is_current
 from otscert_agent.loop import Agent, Handed, Parts
 from otscert_agent.report import Report
@@ -99,6 +101,7 @@ class Box:
         self.disk.prepare()
         lock = self.disk.lock(handed.lock if handed else None)
         self.store = Store(self.disk)
+        secret = FactorySecret(settings)
         self._page = self._make_page(handed) if page and settings.listen else None
         self.web = self._web_server()
         parts = Parts(
@@ -107,7 +110,8 @@ class Box:
             kernel=entropy.LinuxKernel(),
             waiter=SystemWaiter(),
             report=Report(self.disk, as_json=report_json),
-            converse=converse_with(settings, self.disk, self.store, entropy.LinuxKernel()),
+            converse=converse_with(settings, self.disk, self.store, entropy.LinuxKernel(), secret=secret),
+            board=Board(settings.serial, secret),
             web=self.web,
             start_page=self._page.start if self._page else lambda: None,
             idle=Replacement(lock, self._page) if patient else None,
@@ -177,11 +181,16 @@ def converse_with(
     store: Store,
     kernel: entropy.Kernel,
     transport: Transport | None = None,
+    *,
+    secret: FactorySecret | None = None,
+    heard: Callable[[int, int], None] | None = None,
 ) -> Callable[[str], Conversation]:
     """A maker of the conversation with HQ. Cryptography and TLS are loaded when it is called, not before.
 
-    With `transport` (a benchmark's, a test's) HQ's TLS leaf is the transport's affair.
+    With `transport` (a benchmark's, a test's) HQ's TLS leaf is the transport's affair. `secret` is the factory secret
+    where it may have been read already. `heard` is told HQ's time and the floor, each time that one was accepted.
     """
+    secret = secret or FactorySecret(settings)
 
     def make(canary: str) -> Conversation:
         from otscert_agent import conversation, exchange, trust  # noqa: PLC0415  # see above
@@ -199,8 +208,10 @@ def converse_with(
                 context,
                 lambda der: hq.check_tls_leaf(der),  # noqa: PLW0108  # hq is made below
             )
-        hq = exchange.Exchange(carrier, pins, store, settings.build_epoch)
-        return conversation.Conversation(settings, store=store, disk=disk, hq=hq, kernel=kernel, canary=canary)
+        hq = exchange.Exchange(carrier, pins, store, settings.build_epoch, heard)
+        return conversation.Conversation(
+            settings, store=store, disk=disk, hq=hq, kernel=kernel, canary=canary, factory=secret.load()
+        )
 
     return make
 

@@ -41,8 +41,23 @@ SETTINGS = (
     Setting("build_epoch", 0, "Unix time (s) at which the firmware was built; HQ's time is never before it.", int),
     Setting("token", "", "The model's claim token; in the file use token_file instead.", secret=True),
     Setting("token_file", "", "File (mode 0600) with the model's claim token."),
+    Setting(
+        "factory_file", "", "File (mode 0600) with this unit's factory secret: 32 raw bytes or 43 characters of text."
+    ),
+    Setting(
+        "factory_command",
+        [],
+        "Command (a list, no shell) that prints the factory secret instead, as fw_printenv -n otscert_factory.",
+        list,
+    ),
     Setting("addresses", ["auto"], "Addresses to publish, or 'auto': the private ones of this machine.", list),
     Setting("listen", "", "host:port of the built-in status page over HTTPS; empty for none, port 0 for a free one."),
+    Setting(
+        "listen_plain",
+        "",
+        "host:port of the page that says what the box waits for, over plain HTTP, before there is a certificate;"
+        " empty for none.",
+    ),
     Setting("served_at", "", "host:port where the certificate is served; empty means the built-in page."),
     Setting("reload_command", [], "Command (a list, no shell) that makes the web server load the new pair.", list),
     Setting("restart_command", [], "Command (a list, no shell) that restarts it when reloading was not enough.", list),
@@ -62,7 +77,10 @@ class Settings:
     build_epoch: int = 0
     token: str = field(default="", repr=False)
     addresses: list[str] = field(default_factory=lambda: ["auto"])
+    factory_file: str = ""
+    factory_command: list[str] = field(default_factory=list)
     listen: str = ""
+    listen_plain: str = ""
     served_at: str = ""
     reload_command: list[str] = field(default_factory=list)
     restart_command: list[str] = field(default_factory=list)
@@ -182,9 +200,11 @@ def _checked(values: dict[str, Any]) -> Settings:
         raise ConfigError("model is empty; write the name under which HQ knows this product line")
     if values["build_epoch"] < 0:
         raise ConfigError("build_epoch must not be negative")
-    for name in ("listen", "served_at"):
+    for name in ("listen", "listen_plain", "served_at"):
         if values[name]:
             split_address(values[name], name)
+    if values["factory_file"] and values["factory_command"]:
+        raise ConfigError("factory_file and factory_command are both set; the secret is in one place, keep that one")
     _check_addresses(values["addresses"])
     values["token"] = values["token"] or _secret(values["token_file"])
     return Settings(**{member.name: values[member.name] for member in fields(Settings)})

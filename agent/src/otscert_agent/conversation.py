@@ -10,33 +10,42 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from otscert_agent import __version__, entropy, exchange, hardware, keys
+from otscert_agent import __version__, contribution, entropy, exchange, hardware, keys
 from otscert_agent.config import Settings
 from otscert_agent.disk import Disk
 from otscert_agent.errors import ConfigError, UntrustedError
 from otscert_agent.exchange import Exchange
 from otscert_agent.facts import CHAIN_FILE, FACTS_FILE, KEY_FILE, CertificateFacts
-from otscert_agent.state import Pending, Sent, Store
-from otscert_agent.wire import b64, kdf, messages, point
+from otscert_agent.state import Bound, KeyState, Pending, Sent, Store
+from otscert_agent.wire import b64, jws, kdf, messages, point
 from otscert_agent.wire.errors import WireError
-from otscert_agent.wire.jws import json_object, sign
+from otscert_agent.wire.factory import Factory
 from otscert_agent.wire.keys import Signer
 
 
 @dataclass(frozen=True)
 class Introduced:
-    """A challenge and what the box needs beside it: its half of the key, and its secret for a new identity."""
+    """A challenge and what the box needs beside it: its half of the key, its secret for a new identity, H(hello)."""
 
     challenge: messages.Challenge
     d0: int
     id_seed: bytes
+    hello_digest: bytes
 
 
 class Conversation:
     """One box's side of protocol v1. `store` and `disk` belong to it alone."""
 
     def __init__(
-        self, settings: Settings, *, store: Store, disk: Disk, hq: Exchange, kernel: entropy.Kernel, canary: str
+        self,
+        settings: Settings,
+        *,
+        store: Store,
+        disk: Disk,
+        hq: Exchange,
+        kernel: entropy.Kernel,
+        canary: str,
+        factory: Factory | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -44,6 +53,8 @@ class Conversation:
         self._hq = hq
         self._kernel = kernel
         self._canary = canary
+        self._factory = factory
+        self._asked_with = "identity"  # which key signed last
         self._ids = hardware.identifiers(settings.serial)
 
     def connect(self) -> None:
@@ -51,10 +62,13 @@ class Conversation:
         self._hq.connect()
 
     def hello(self) -> Introduced:
-        """Say hello with a fresh half of a key. A box without identity signs with a key of its own for this."""
+        """Say hello with a fresh half of a key.
+
+        A box without identity signs with its factory key, or else with a key of its own for this.
+        """
         mix = self._prepare()
         state = self._store.state
-        which = "identity" if state.device_id else "hello"
+        which = self._asked_with = "identity" if state.device_id else "hello"
         signer = self._signer(which)
         seq = self._store.next_seq(which)
         d0 = point.scalar_from_bytes(mix.d0_bytes(purpose=b"tls", attempt=state.attempt, seq=seq))
@@ -69,6 +83,7 @@ class Conversation:
             canary=self._canary,
             serial=self._settings.serial or None,
             epoch_token=state.epoch_token,
+            boot=state.boots,
         )
         url = self._settings.base_url + messages.PATH_HELLO
         body = exchange.request(
@@ -76,7 +91,7 @@ class Conversation:
         )
         answer = self._hq.send(url, body, signer.public.thumbprint(), (messages.Challenge,))
         assert isinstance(answer, messages.Challenge)  # noqa: S101  # the only type asked for
-        return Introduced(challenge=answer, d0=d0, id_seed=mix.id_seed())
+        return Introduced(challenge=answer, d0=d0, id_seed=mix.id_seed(), hello_digest=jws.parse(body).digest())
 
     def accept(self, introduced: Introduced) -> Pending:
         """Take HQ's half: make the TLS key, the CSR and (for a new box) the identity, all durable before use.
@@ -87,15 +102,16 @@ class Conversation:
         challenge = introduced.challenge
         try:
             txid = b64.decode(challenge.txid, length=messages.TXID_BYTES, what="txid")
-            r_bytes = _open_contribution(challenge)
-            scalar = keys.combine(introduced.d0, point.parse_scalar(r_bytes))
+            digest = introduced.hello_digest
+            r = contribution.opened(challenge.contribution, self._factory, txid=txid, hello_digest=digest)
+            scalar = keys.combine(introduced.d0, r)
             csr = keys.csr(scalar, challenge.names)
         except (WireError, ValueError) as error:
             raise UntrustedError(f"HQ's challenge cannot be used: {error}") from None
         state = self._store.state
         identity, binding = state.identity, None
         if identity is None:  # not admitted yet: this transaction brings the identity
-            identity = self._store.fresh_key(kdf.identity_seed(introduced.id_seed, r_bytes, txid))
+            identity = self._store.fresh_key(kdf.identity_seed(introduced.id_seed, point.encode_scalar(r), txid))
             binding = self._binding(challenge.txid, Signer.from_seed(identity.seed))
         proof = self._token_proof(challenge, txid, Signer.from_seed(identity.seed))
         pending = Pending(
@@ -162,6 +178,7 @@ class Conversation:
 
     def check_in(self, served_sha256: str | None) -> messages.CheckInAnswer:
         """Check in, or repeat the check-in whose answer was lost, byte by byte. Keeps token and seed."""
+        self._asked_with = "identity"
         sent = self._store.state.sent or self._new_check_in(served_sha256)
         audience = self._signer("identity").public.thumbprint()
         url = self._settings.base_url + messages.PATH_CHECKIN
@@ -183,20 +200,28 @@ class Conversation:
             self._store.save(sent=None)
 
     def raise_seq(self, last_seq: int) -> None:
-        """Adopt HQ's memory of how far this box's numbers have come."""
-        for which in ("hello", "identity"):
-            if getattr(self._store.state, which) is not None:
-                self._store.raise_seq(which, last_seq)
+        """Adopt HQ's memory of how far the numbers of the key that signed last have come."""
+        if getattr(self._store.state, self._asked_with) is not None:
+            self._store.raise_seq(self._asked_with, last_seq)
 
-    def drop_hello_key(self) -> None:
-        """The next hello makes another key; nothing depends on this one before HQ has granted a name."""
+    def drop_hello_key(self) -> bool:
+        """Have the next hello make another key; False where that cannot be: a factory key stays what it is.
+
+        Nothing depends on the old one before HQ has granted a name.
+        """
+        if self._factory is not None:
+            return False
         self._store.save(hello=None)
+        return True
 
     def become_unknown(self) -> None:
-        """HQ does not know this box any more: the identity key says hello as a new box does. The pair stays served."""
+        """HQ does not know this box any more, which says hello as a new box does. The pair stays served.
+
+        It does so with its factory key, or else with the identity key that it has.
+        """
         state = self._store.state
         self._store.save(
-            hello=state.identity if state.device_id else state.hello,
+            hello=state.identity if state.device_id and self._factory is None else state.hello,
             identity=None,
             device_id=None,
             epoch_token=None,
@@ -210,20 +235,37 @@ class Conversation:
     def _prepare(self) -> entropy.Mix:
         state = self._store.state
         attempt = state.attempt + 1
-        mix = entropy.gather(self._kernel, pool=state.pool, ids=self._ids, attempt=attempt)
+        mix = self._gather(attempt)
         # The old pool is gone from the disk before anything derived from it is used (firstboot.md 1.6).
         changes: dict[str, Any] = {"attempt": attempt, "pool": mix.next_pool(), "pending": None}
         if state.device_id is None:
             changes["identity"] = None  # of a transaction that came to nothing
-            changes["hello"] = state.hello or self._store.fresh_key(mix.hello_seed())
+            changes["hello"] = self._hello_key(mix)
+            changes["bound"] = self._bound()
         self._store.save(**changes)
         return mix
+
+    def _gather(self, attempt: int) -> entropy.Mix:
+        secret = self._factory.mix(attempt) if self._factory else b""
+        return entropy.gather(self._kernel, pool=self._store.state.pool, ids=self._ids, attempt=attempt, factory=secret)
+
+    def _hello_key(self, mix: entropy.Mix) -> KeyState:
+        """The key of the next hello: the one that the last hello had, unless it is of the other kind."""
+        known = self._store.state.hello
+        if known is not None and bool(known.seed) == (self._factory is None):
+            return known
+        return self._store.fresh_key(b"" if self._factory else mix.hello_seed())
+
+    def _bound(self) -> Bound:
+        """This board, as HQ is told of it."""
+        unit = self._factory.signer().public.thumbprint() if self._factory else None
+        return Bound(fingerprint=hardware.fingerprint(self._ids), unit=unit)
 
     def _binding(self, txid: str, identity: Signer) -> dict[str, str]:
         hello = self._signer("hello")
         header = {"typ": messages.TYP_BINDING, "kid": hello.public.thumbprint()}
         binding = messages.Binding(txid=txid, thumbprint=identity.public.thumbprint())
-        envelope: dict[str, str] = json_object(sign(hello, header, messages.to_json(binding)), what="binding")
+        envelope: dict[str, str] = jws.json_object(jws.sign(hello, header, messages.to_json(binding)), what="binding")
         return envelope
 
     def _token_proof(self, challenge: messages.Challenge, txid: bytes, identity: Signer) -> str | None:
@@ -237,19 +279,21 @@ class Conversation:
     def _keep_grant(self, pending: Pending, granted: messages.Granted) -> None:
         if granted.names != pending.names:
             raise UntrustedError("HQ granted other names than it had promised")
+        hello = self._store.state.hello
         self._store.save(
             device_id=granted.device_id,
             epoch_token=granted.epoch_token,
             pool=self._refreshed_pool(granted.seed),
             next_checkin_s=granted.next_checkin_s,
             pending=dataclasses.replace(pending, order=granted.order, binding=None, token_proof=None),
-            hello=None,
+            # A factory key says hello again after a reset, and goes on counting; a key that was made for this does not.
+            hello=hello if hello is not None and not hello.seed else None,
         )
 
     def _new_check_in(self, served_sha256: str | None) -> Sent:
         state = self._store.state
         attempt = state.attempt + 1
-        mix = entropy.gather(self._kernel, pool=state.pool, ids=self._ids, attempt=attempt)
+        mix = self._gather(attempt)
         check_in = messages.CheckIn(
             epoch_token=state.epoch_token or "",
             txid=b64.encode(mix.nonce(messages.TXID_BYTES)),
@@ -259,6 +303,7 @@ class Conversation:
             agent=__version__,
             canary=self._canary,
             served_sha256=served_sha256,
+            boot=state.boots,
         )
         signer = self._signer("identity")
         body = exchange.request(
@@ -270,18 +315,27 @@ class Conversation:
             payload=messages.to_json(check_in),
         )
         sent = Sent(body)
-        self._store.save(attempt=attempt, pool=mix.next_pool(), sent=sent, served_sha256=served_sha256)
+        self._store.save(
+            attempt=attempt,
+            pool=mix.next_pool(),
+            sent=sent,
+            served_sha256=served_sha256,
+            bound=state.bound or self._bound(),  # a state of an older agent: this is the board that HQ knows
+        )
         return sent
 
     def _ask(
         self, url: str, typ: str, payload: bytes, expected: tuple[type, ...], *, introduce: bool
     ) -> exchange.Answer:
+        self._asked_with = "identity"
         signer = self._signer("identity")
         seq = self._store.next_seq("identity")
         body = exchange.request(signer, typ=typ, url=url, seq=seq, introduce=introduce, payload=payload)
         return self._hq.send(url, body, signer.public.thumbprint(), expected)
 
     def _signer(self, which: str) -> Signer:
+        if which == "hello" and self._factory is not None:
+            return self._factory.signer()
         key = getattr(self._store.state, which)
         assert key is not None  # noqa: S101  # the callers name a key that the state has
         return Signer.from_seed(key.seed)
@@ -289,12 +343,6 @@ class Conversation:
     def _refreshed_pool(self, seed: str) -> bytes:
         fresh = b64.decode(seed, length=messages.SEED_BYTES, what="seed")
         return entropy.refreshed_pool(self._store.state.pool, fresh)
-
-
-def _open_contribution(challenge: messages.Challenge) -> bytes:
-    if challenge.contribution.open is None:
-        raise UntrustedError("HQ sent no open contribution, and this box has no factory key to open a sealed one")
-    return b64.decode(challenge.contribution.open, length=point.SCALAR_BYTES, what="r")
 
 
 def _report(mix: entropy.Mix) -> messages.SourceReport:

@@ -158,9 +158,11 @@ class Disk:
             if not keep_current and self.current.is_symlink():
                 self._ops.unlink(self.current)
                 self._ops.fsync(self.root)
-            for folder in sorted((self.root / _PAIRS).iterdir()):
-                if kept is None or folder.name != kept.name:
-                    self._remove(folder)
+            dropped = [folder for folder in self.versions() if kept is None or folder.name != kept.name]
+            for folder in dropped:
+                self._remove(folder)
+            if dropped:  # a key that was dropped must not be back after a power cut
+                self._ops.fsync(self.root / _PAIRS)
 
     def _remove(self, folder: Path) -> None:
         for path in folder.iterdir():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from otscert_agent import entropy, served
 from otscert_agent.backoff import Backoff
 from otscert_agent.errors import (
     AgentError,
@@ -22,10 +21,13 @@ from otscert_agent.errors import (
     UnreachableError,
     ZeroKeyError,
 )
-from otscert_agent.facts import CertificateFacts, installed_facts, newest_is_current
+from otscert_agent.forget import forget
 from otscert_agent.parts import Handed, Parts
 from otscert_agent.reactions import Reaction, reaction_to
-from otscert_agent.state import MAX_SEQ, BoxState
+from otscert_agent.readiness import LOOK_S, WAITING, Readiness
+from otscert_agent.serving import Serving
+from otscert_agent.starting import HARDWARE_LOOK_S, Start
+from otscert_agent.state import MAX_SEQ
 from otscert_agent.steps import Event, Step, next_step, resume_event
 from otscert_agent.wire import messages
 from otscert_agent.wire.errors import WireError
@@ -37,7 +39,6 @@ __all__ = ["Agent", "Handed", "Parts"]
 
 HOLD_FILE = "hold"  # a file of this name in the state folder keeps an image from enrolling
 HOLD_LOOK_S = 5.0
-ENTROPY_LOOK_S = 5.0
 FIRST_CHECKIN_S = 30.0  # after a start: spread over this span, when a street gets its power back at once
 ORDER_FIRST_S = 0.05  # pause when HQ says "again at once" without having held the call
 LEAST_CHECKIN_S = 1.0
@@ -53,14 +54,19 @@ class Agent:
         self._conversation: Conversation | None = None
         self._introduced: Introduced | None = None
         self._chain: str | None = None
-        self._canary = handed.canary if handed else ""
+        self._start = Start(parts)
+        self._readiness = Readiness(parts, canary=handed.canary if handed else None)
+        self._serving = Serving(parts)
         jitter = self._store.state.pool + str(parts.disk.root).encode()
         self._backoff = Backoff(jitter)
         self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)
         self._checkin_s = max(handed.due - parts.waiter.now(), 0.0) if handed else None
         self._fresh_boot = True
         self._failed_at: float | None = None
-        self.served_as_issued = False
+
+    @property
+    def served_as_issued(self) -> bool:
+        return self._serving.as_issued
 
     def run(self, *, until: Step | None = None) -> None:
         """Go on until `until` is reached; without it, until an exception that no step may catch."""
@@ -122,8 +128,16 @@ class Agent:
     # ---- the steps
 
     def _lock(self) -> Event:
-        # The folder was locked by whoever made the store: a state read without the lock could be another agent's.
-        return Event.DONE
+        try:
+            why = self._start.begin()
+        except StateError:  # a disk that takes nothing more: what is there already is served all the same
+            if self._start.at_home and self._serving.has_pair():
+                self._serving.show_page()
+            raise
+        if why is None:
+            return Event.DONE
+        self._pause(HARDWARE_LOOK_S, why)
+        return Event.AGAIN
 
     def _hold(self) -> Event:
         if not (self._parts.disk.root / HOLD_FILE).exists():
@@ -132,20 +146,16 @@ class Agent:
         return Event.AGAIN
 
     def _entropy(self) -> Event:
-        crng, _ = entropy.look(self._parts.kernel, 1)
-        if crng == entropy.Crng.NOT_READY:
-            self._say_waiting(ENTROPY_LOOK_S, "waiting for randomness: the kernel's generator is not ready")
-            self._parts.kernel.wait_ready(ENTROPY_LOOK_S)
-            self._parts.waiter.wait(0)
+        if not self._readiness.ready():
+            self._say_waiting(LOOK_S, WAITING)
+            self._readiness.wait()
             return Event.AGAIN
-        if not self._canary:
-            self._canary = entropy.canary(self._parts.kernel)
         event = self._resume()
         return event if event is Event.RESUME_STEADY else Event.DONE
 
     def _network(self) -> Event:
-        if self._has_pair():
-            self._show_page()
+        if self._serving.has_pair():
+            self._serving.show_page()
         self._converse().connect()
         event = self._resume()
         return event if event in {Event.RESUME_ENROL, Event.RESUME_CERTIFICATE} else Event.DONE
@@ -195,18 +205,7 @@ class Agent:
         return Event.DONE
 
     def _verify_served(self) -> Event:
-        facts = self._facts()
-        if self._parts.web is None:
-            self._finish(facts)
-            return Event.DONE
-        self._show_page()
-        name = facts.names[0]
-        check = served.verify(self._parts.web, facts.leaf_sha256, name, self._parts.disk, self._parts.waiter.wait)
-        self.served_as_issued = False
-        if check.ok:
-            self._finish(facts)
-        else:
-            self._parts.report.problem(check.why, rolled_back=check.rolled_back)
+        self._serving.verify()
         return Event.DONE
 
     def _steady(self) -> Event:
@@ -215,19 +214,17 @@ class Agent:
         if self._parts.idle is not None:
             self._store.flush()
             due = self._parts.waiter.now() + wait_s
-            self._parts.idle.before_wait(Handed(due=due, canary=self._canary))
+            self._parts.idle.before_wait(Handed(due=due, canary=self._readiness.canary or ""))
             wait_s = max(due - self._parts.waiter.now(), 0.0)
         self._parts.waiter.wait(wait_s)
         self._fresh_boot = False
-        if not self._canary:
-            self._canary = entropy.canary(self._parts.kernel)
-        answer = self._converse().check_in(self._look_served())
+        answer = self._converse().check_in(self._serving.look())
         self._checkin_s = max(float(answer.next_checkin_s), LEAST_CHECKIN_S)
         self._backoff.reset()
         event = Event.AGAIN
         if answer.cmd_seq > self._store.state.cmd_seq:
             event = self._obey([command.name for command in answer.commands], answer.cmd_seq)
-        if event is Event.AGAIN and not self._has_pair() and not self._store.state.held:
+        if event is Event.AGAIN and not self._serving.has_pair() and not self._store.state.held:
             return Event.RENEW  # it came here from a transaction that failed, and has nothing to be steady with
         return event
 
@@ -248,11 +245,8 @@ class Agent:
         return Event.RENEW if renew and not held else Event.AGAIN
 
     def _reset(self) -> Event:
-        """Forget identity, name and pair. Kept: the pool, what is known about HQ, and the count of attempts."""
-        old = self._store.state
-        self._parts.disk.drop_pairs(keep_current=False)
-        self._store.replace(BoxState(attempt=old.attempt, pool=old.pool, hq=old.hq))
-        self.served_as_issued = False
+        forget(self._parts.disk, self._store)
+        self._serving.as_issued = False
         self._checkin_s = None
         return Event.RESET
 
@@ -278,10 +272,7 @@ class Agent:
     def _can_settle(self) -> bool:
         """Whether the box may leave this step for STEADY: HQ knows it, and asks again for what is due."""
         asking = {Step.HELLO, Step.CHALLENGE, Step.ENROL, Step.CERTIFICATE}
-        return self.step in asking and self._store.state.device_id is not None and self._has_pair()
-
-    def _has_pair(self) -> bool:
-        return self._parts.disk.current_pair() is not None
+        return self.step in asking and self._store.state.device_id is not None and self._serving.has_pair()
 
     def _ask_person(self, why: str, retry_after_s: float | None = None) -> Event:
         if not self._parts.patient:
@@ -347,8 +338,9 @@ class Agent:
         """A key without numbers. A hello key is replaced; an identity is HQ's to change, and a person has to ask."""
         if self.step is not Step.HELLO or self._store.state.device_id is not None:
             return self._ask_person(f"{why}; HQ's operator has to make this box start over")
+        if not self._converse().drop_hello_key():
+            return self._ask_person(f"{why}; it is this unit's factory key, and only another one helps: stamp it again")
         self._parts.report.problem(f"{why}; another hello key is made")
-        self._converse().drop_hello_key()
         self._pause(self._backoff.next_s(), why)
         return Event.NEW_HELLO
 
@@ -364,43 +356,12 @@ class Agent:
         self._failed_at = now
 
     def _resume(self) -> Event:
-        return resume_event(self._store.state, has_pair=self._has_pair())
+        return resume_event(self._store.state, has_pair=self._serving.has_pair())
 
     def _converse(self) -> Conversation:
         if self._conversation is None:
-            self._conversation = self._parts.converse(self._canary)
+            self._conversation = self._parts.converse(self._readiness.canary or "")
         return self._conversation
-
-    def _facts(self) -> CertificateFacts:
-        return installed_facts(self._parts.disk)
-
-    def _finish(self, facts: CertificateFacts) -> None:
-        """What is installed is served. If that is the newest pair, older ones are no longer needed for a way back."""
-        if newest_is_current(self._parts.disk):
-            self.served_as_issued = self._parts.web is not None
-            self._parts.disk.drop_pairs(keep_current=True)
-        self._parts.report.serving(**_serving(facts, self._parts.web))
-
-    def _show_page(self) -> None:
-        """Begin to serve; a pair that does not work is reported and does not keep the box from getting another."""
-        try:
-            self._parts.start_page()
-        except AgentError as error:
-            self._parts.report.problem(str(error))
-
-    def _look_served(self) -> str | None:
-        """What HQ is told to be served; once it is what was issued, the pairs before it are no longer needed."""
-        web = self._parts.web
-        if web is None or not self._has_pair():
-            return None
-        facts = self._facts()
-        found = served.presented_leaf(web.host, web.port, facts.names[0])
-        if found != facts.leaf_sha256 and web.reload is not None:
-            web.reload()
-            found = served.presented_leaf(web.host, web.port, facts.names[0])
-        if found == facts.leaf_sha256 and not self.served_as_issued and newest_is_current(self._parts.disk):
-            self._finish(facts)
-        return found
 
     def _until_checkin(self) -> float:
         if self._checkin_s is not None:
@@ -416,13 +377,3 @@ class Agent:
     def _pause(self, seconds: float, why: str, **more: object) -> None:
         self._say_waiting(seconds, why, **more)
         self._parts.waiter.wait(seconds)
-
-
-def _serving(facts: CertificateFacts, web: served.WebServer | None) -> dict[str, object]:
-    return {
-        "name": facts.names[0],
-        "names": facts.names,
-        "listen": web.host if web else "",
-        "port": web.port if web else 0,
-        "leaf_sha256": facts.leaf_sha256,
-    }

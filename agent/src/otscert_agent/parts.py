@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Protocol
 
 from otscert_agent import entropy, served
+from otscert_agent.board import Board
 from otscert_agent.disk import Disk
 from otscert_agent.report import Report
 from otscert_agent.state import Store
@@ -53,4 +54,5 @@ class Parts:
     web: served.WebServer | None = None
     start_page: Callable[[], None] = lambda: None  # begins to serve once there is a pair
     idle: Idle | None = None
+    board: Board | None = None  # None: the state is not bound to any, and there is no factory secret
     patient: bool = True  # False: raise what only a person can change, instead of waiting

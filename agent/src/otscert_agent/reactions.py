@@ -39,6 +39,11 @@ REACTIONS: dict[ProblemType, Reaction] = {
     # A lost answer to a renewal, a restored backup, or a clone: the check-in is where HQ tells them apart.
     ProblemType.STALE_EPOCH: Reaction.CHECK_IN,
     ProblemType.START_OVER: Reaction.START_OVER,
+    # The four that only the maker's people can change: what the box has it keeps, and serves.
+    ProblemType.UNKNOWN_UNIT: Reaction.ASK_PERSON,
+    ProblemType.BLOCKED_UNIT: Reaction.ASK_PERSON,
+    ProblemType.LOW_ASSURANCE: Reaction.ASK_PERSON,
+    ProblemType.RETIRED: Reaction.ASK_PERSON,
     ProblemType.NOT_FOUND: Reaction.NEW_HELLO,
     ProblemType.OVER_QUOTA: Reaction.AGAIN,
     ProblemType.UNSUPPORTED: Reaction.ASK_PERSON,

@@ -23,7 +23,10 @@ SEQ_BLOCK = 16  # numbers reserved per write: a poll every half minute costs the
 
 @dataclass(frozen=True)
 class KeyState:
-    """A signing key of the box: its Ed25519 seed, and the `seq` below which everything may have been sent."""
+    """A signing key of the box: its Ed25519 seed, and the `seq` below which everything may have been sent.
+
+    The seed is empty where the key is the unit's factory key: that one is kept in one place only, and not here.
+    """
 
     seed: bytes
     seq_limit: int = 0
@@ -60,6 +63,14 @@ class HqMemory:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """The board that this state was made on, as HQ was told: hardware fingerprint, factory key if there is one."""
+
+    fingerprint: str
+    unit: str | None = None  # RFC 7638 thumbprint of the factory key
+
+
+@dataclass(frozen=True)
 class BoxState:
     """Everything durable except the certificate pairs. Secrets are inside: it is never logged or shown."""
 
@@ -78,6 +89,9 @@ class BoxState:
     rekey: bool = False  # a renewal that HQ ordered and that has not reached `pending` yet
     served_sha256: str | None = None
     hq: HqMemory = field(default_factory=HqMemory)
+    boots: int = 0  # starts of the agent; durable before the start does anything
+    bound: Bound | None = None
+    forgetting: bool = False  # a reset has begun: whatever is left of it is done first
 
 
 class Store:
@@ -167,6 +181,8 @@ def decode(data: bytes) -> BoxState:
         members["pending"] = Pending(**{**pending, "scalar": _bytes(pending["scalar"]), "csr": _bytes(pending["csr"])})
     members["sent"] = Sent(_bytes(members["sent"]["body"])) if members["sent"] else None
     members["hq"] = HqMemory(**members["hq"])
+    if members.get("bound"):
+        members["bound"] = Bound(**members["bound"])
     return BoxState(**members)
 
 

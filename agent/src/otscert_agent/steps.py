@@ -14,7 +14,7 @@ from otscert_agent.state import BoxState
 
 
 class Step(str, Enum):
-    LOCK = "LOCK"  # one agent per state folder
+    LOCK = "LOCK"  # one agent per state folder, and that state is this board's
     HOLD = "HOLD"  # an image that must not enrol yet
     ENTROPY = "ENTROPY"  # until the kernel's generator is ready nothing else happens
     NETWORK = "NETWORK"  # a connection to this maker's HQ
@@ -41,6 +41,7 @@ class Event(Enum):
 
 MOVES: dict[tuple[Step, Event], Step] = {
     (Step.LOCK, Event.DONE): Step.HOLD,
+    (Step.LOCK, Event.AGAIN): Step.LOCK,
     (Step.HOLD, Event.DONE): Step.ENTROPY,
     (Step.HOLD, Event.AGAIN): Step.HOLD,
     (Step.ENTROPY, Event.DONE): Step.NETWORK,

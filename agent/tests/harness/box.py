@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 from agent.tests.harness.hq import FakeHq
 
 from otscert_agent import app, config
+from otscert_agent.board import Board
 from otscert_agent.disk import Disk, FileOps
 from otscert_agent.entropy import LinuxKernel
 from otscert_agent.errors import NotReadyError
+from otscert_agent.factory_secret import FactorySecret
 from otscert_agent.loop import Agent, Parts
 from otscert_agent.report import Report
 from otscert_agent.served import WebServer
 from otscert_agent.state import Store
+from otscert_agent.wire.factory import Factory
 
 
 class Enough(BaseException):
@@ -65,6 +69,9 @@ class FixedKernel:
     def stir(self, data: bytes) -> None:
         pass
 
+    def credit(self, seed: bytes) -> bool:
+        return False
+
 
 class SleepyKernel(LinuxKernel):
     """Not ready for the first `looks` questions."""
@@ -81,6 +88,10 @@ class SleepyKernel(LinuxKernel):
 
     def wait_ready(self, timeout_s: float) -> None:
         self.waited.append(timeout_s)
+
+    def credit(self, seed: bytes) -> bool:
+        del seed
+        return False  # as a process without CAP_SYS_ADMIN finds it
 
 
 @dataclass
@@ -105,6 +116,13 @@ class TestBox:
         self.disk.unlock()
 
 
+def secret_file(path: Path, factory: Factory) -> Path:
+    """The unit's secret as a factory partition holds it."""
+    path.write_text(factory.text() + "\n")
+    path.chmod(0o600)
+    return path
+
+
 def make_box(
     hq: FakeHq,
     folder: Path,
@@ -115,11 +133,15 @@ def make_box(
     patient: bool = True,
     roots: bytes | None = None,
     time: HeldTime | None = None,
+    heard: Callable[[int, int], None] | None = None,
+    factory: Factory | None = None,
     **settings: Any,
 ) -> TestBox:
-    """A box with its state in `folder`, pinned to `hq` (or to `roots`)."""
+    """A box with its state in `folder`, pinned to `hq` (or to `roots`); with `factory` it is that unit."""
     pins = folder.parent / f"{folder.name}-roots.pem"
     pins.write_bytes(roots or hq.roots_pem)
+    if factory is not None:
+        settings["factory_file"] = str(secret_file(folder.parent / f"{folder.name}-factory", factory))
     given = {"addresses": ["192.168.7.20"], "model": "m1", "hq_url": hq.url, **settings}
     made = config.Settings(hq_roots=pins, state_dir=folder, **given)
     disk = Disk(folder, ops)
@@ -129,14 +151,16 @@ def make_box(
     said = io.StringIO()
     kernel = kernel or LinuxKernel()
     held = time or HeldTime()
+    secret = FactorySecret(made)
     parts = Parts(
         disk=disk,
         store=store,
         kernel=kernel,
         waiter=held,
         report=Report(disk, as_json=True, stream=said),
-        converse=app.converse_with(made, disk, store, kernel),
+        converse=app.converse_with(made, disk, store, kernel, secret=secret, heard=heard),
         web=web,
+        board=Board(made.serial, secret),
         patient=patient,
     )
     return TestBox(agent=Agent(parts), store=store, disk=disk, time=held, said=said, settings=made)

@@ -17,7 +17,8 @@ from agent.tests.harness import certificates as pki
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from otscert_agent.wire import b64, jws, kdf, messages, point
+from otscert_agent.wire import b64, jws, kdf, messages, point, sealed
+from otscert_agent.wire.factory import Factory
 from otscert_agent.wire.keys import PublicKey, Signer
 from otscert_agent.wire.problems import ProblemType
 
@@ -31,7 +32,7 @@ class Transaction:
     name: str
     thumbprint: str
     csr: bytes | None = None
-    device: str | None = None
+    unit: str | None = None
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Device:
     thumbprint: str
     token: str
     check_ins: int = 0
+    unit: str | None = None
 
 
 @dataclass
@@ -89,6 +91,7 @@ class FakeHq:
         self.time = int(pki.NOW.timestamp())
         self.book = book or Book()
         self.token = token
+        self.units: dict[str, bytes] = {}  # of imported manifests: thumbprint -> seal key
         self.faults: list[Fault] = []  # each is used once, in order, by the next call it does not decline with None
         self.refusals: list[Fault] = []  # the same, but instead of the work
         self.pendings = 0  # how many enrolments are answered `pending` first
@@ -122,6 +125,10 @@ class FakeHq:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+
+    def stamp(self, factory: Factory) -> None:
+        """Know this unit, as after the import of its manifest."""
+        self.units[factory.public.thumbprint()] = factory.seal_public
 
     # ---- protocol v1
 
@@ -206,15 +213,25 @@ class FakeHq:
         device = self._device(thumbprint, hello.epoch_token)
         txid = b64.encode(os.urandom(16))
         name = device.name if device else f"{os.urandom(5).hex()}.{ZONE}"
-        r = self.random()
-        self.book.transactions[txid] = Transaction(d0=d0, r=r, name=name, thumbprint=thumbprint)
+        unit = device.unit if device else (thumbprint if thumbprint in self.units else None)
+        if device is None and unit is None and "factory" in hello.report.used:
+            raise Problem(ProblemType.UNKNOWN_UNIT)
+        r, contribution = self._contribution(unit, b64.decode(txid), call.request.digest())
+        self.book.transactions[txid] = Transaction(d0=d0, r=r, name=name, thumbprint=thumbprint, unit=unit)
         return messages.Challenge(
             txid=txid,
             names=[name, f"*.{name}"],
-            contribution=messages.Contribution(open=b64.encode(point.encode_scalar(r))),
+            contribution=contribution,
             asks=["token"] if self.token else [],
             ttl_s=600,
         )
+
+    def _contribution(self, unit: str | None, txid: bytes, digest: bytes) -> tuple[int, messages.Contribution]:
+        if unit is None:
+            r = self.random()
+            return r, messages.Contribution(open=b64.encode(point.encode_scalar(r)))
+        r, public = sealed.contribution(os.urandom(32), self.units[unit], txid=txid, hello_digest=digest)
+        return r, messages.Contribution(sealed=b64.encode(public))
 
     def _enroll(self, call: Call, thumbprint: str) -> Any:
         enroll = messages.from_object(messages.Enroll, call.payload)
@@ -234,7 +251,13 @@ class FakeHq:
             self.pendings -= 1
             return messages.Pending(reason="a person has to approve this box", retry_after_s=1, pairing_code="ABCDEFGH")
         token = b64.encode(os.urandom(32))
-        self.book.devices[thumbprint] = Device(name=transaction.name, thumbprint=thumbprint, token=token)
+        if transaction.unit is not None:  # a unit is one device: the one before is retired
+            for other in [known for known in self.book.devices.values() if known.unit == transaction.unit]:
+                if other.thumbprint != thumbprint:
+                    del self.book.devices[other.thumbprint]
+        self.book.devices[thumbprint] = Device(
+            name=transaction.name, thumbprint=thumbprint, token=token, unit=transaction.unit
+        )
         if enroll.txid not in self.book.chains:
             self.book.chains[enroll.txid] = pki.issue(self.ca, csr)
         return messages.Granted(
