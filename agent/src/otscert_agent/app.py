@@ -16,7 +16,7 @@ from collections.abc import MutableMapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Callable
 
-from otscert_agent import entropy, served
+from otscert_agent import clock, entropy, served
 from otscert_agent.board import Board
 from otscert_agent.config import ENVIRONMENT_PREFIX, Settings, split_address
 from otscert_agent.disk import Disk
@@ -104,13 +104,21 @@ class Box:
         secret = FactorySecret(settings)
         self._page = self._make_page(handed) if page and settings.listen else None
         self.web = self._web_server()
+        report = Report(self.disk, as_json=report_json)
         parts = Parts(
             disk=self.disk,
             store=self.store,
             kernel=entropy.LinuxKernel(),
             waiter=SystemWaiter(),
-            report=Report(self.disk, as_json=report_json),
-            converse=converse_with(settings, self.disk, self.store, entropy.LinuxKernel(), secret=secret),
+            report=report,
+            converse=converse_with(
+                settings,
+                self.disk,
+                self.store,
+                entropy.LinuxKernel(),
+                secret=secret,
+                heard=clock.listener(settings.set_clock, report),
+            ),
             board=Board(settings.serial, secret),
             web=self.web,
             start_page=self._page.start if self._page else lambda: None,

@@ -30,6 +30,7 @@ class Setting:
 
 
 REQUIRED = object()
+CLOCK_NEVER, CLOCK_IF_WRONG = CLOCK_MODES = ("never", "if-wrong")
 
 SETTINGS = (
     Setting("hq_url", REQUIRED, "Base URL of the maker's HQ, https://host[:port][/path]."),
@@ -39,6 +40,11 @@ SETTINGS = (
     Setting("serial", "", "Serial number of this unit; empty when it has none."),
     Setting("state_dir", "/var/lib/otscert-agent", "Folder of the box's state, keys and certificates.", Path),
     Setting("build_epoch", 0, "Unix time (s) at which the firmware was built; HQ's time is never before it.", int),
+    Setting(
+        "set_clock",
+        CLOCK_NEVER,
+        "never, or if-wrong: set the system clock (CAP_SYS_TIME) to HQ's signed time when it says what cannot be.",
+    ),
     Setting("token", "", "The model's claim token; in the file use token_file instead.", secret=True),
     Setting("token_file", "", "File (mode 0600) with the model's claim token."),
     Setting(
@@ -75,6 +81,7 @@ class Settings:
     firmware: str = "0"
     serial: str = ""
     build_epoch: int = 0
+    set_clock: str = CLOCK_NEVER
     token: str = field(default="", repr=False)
     addresses: list[str] = field(default_factory=lambda: ["auto"])
     factory_file: str = ""
@@ -200,6 +207,8 @@ def _checked(values: dict[str, Any]) -> Settings:
         raise ConfigError("model is empty; write the name under which HQ knows this product line")
     if values["build_epoch"] < 0:
         raise ConfigError("build_epoch must not be negative")
+    if values["set_clock"] not in CLOCK_MODES:
+        raise ConfigError(f"set_clock = {values['set_clock']!r} is neither {' nor '.join(CLOCK_MODES)}")
     for name in ("listen", "listen_plain", "served_at"):
         if values[name]:
             split_address(values[name], name)

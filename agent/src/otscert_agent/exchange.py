@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from typing import Any, Union
+from typing import Any, Callable, Union
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -45,8 +45,19 @@ def request(signer: Signer, *, typ: str, url: str, seq: int, introduce: bool, pa
 class Exchange:
     """Conversation with one HQ. Remembers what it learns about HQ's certificates in `store`."""
 
-    def __init__(self, transport: Transport, pins: trust.Pins, store: Store, build_epoch: int) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        pins: trust.Pins,
+        store: Store,
+        build_epoch: int,
+        heard: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """`heard` is told each accepted time of HQ's, and the floor."""
         self._transport = transport
+        self._heard = heard
+        # HQ answers a message of an earlier run as it did then; that time may be long ago.
+        self._left_over = store.state.sent.body if store.state.sent else None
         self._pins = pins
         self._store = store
         self._build_epoch = build_epoch
@@ -71,7 +82,9 @@ class Exchange:
             raise UnreachableError(_unsigned_reason(reply), _unsigned_wait_s(reply))
         try:
             answer = jws.parse(reply.body)
-            self._verify(answer, audience, jws.parse(body).digest())
+            time = self._verify(answer, audience, jws.parse(body).digest())
+            if self._heard is not None and body != self._left_over:
+                self._heard(time, trust.floor(self._store.state.hq, self._build_epoch))
             return _message(answer, expected)
         except WireError as error:
             raise UntrustedError(f"HQ's answer breaks the protocol: {error}") from None
@@ -79,7 +92,8 @@ class Exchange:
     def close(self) -> None:
         self._transport.close()
 
-    def _verify(self, answer: jws.Jws, audience: str, request_digest: bytes) -> None:
+    def _verify(self, answer: jws.Jws, audience: str, request_digest: bytes) -> int:
+        """Check everything about an answer but its payload; returns HQ's time."""
         header = answer.header
         if header.get("aud") != audience:
             raise UntrustedError("the answer is for another box")
@@ -94,6 +108,7 @@ class Exchange:
         )
         answer.verify(_answer_key(chain[0]))
         self._store.learn(memory)  # only after the signature: anybody can send a chain
+        return time
 
 
 def _message(answer: jws.Jws, expected: tuple[type, ...]) -> Answer:

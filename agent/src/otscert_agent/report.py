@@ -25,6 +25,7 @@ _SENTENCES = {
     "waiting": "waiting {retry_s} s: {why}",
     "problem": "problem: {why}",
     "command": "HQ asks: {name}{note}",
+    "clock": "set the system clock: {why}",
 }
 
 
@@ -50,12 +51,15 @@ class Report:
         as_json: bool,
         stream: TextIO | None = None,
         age_ms: Callable[[], float] = process_age_ms,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._disk = disk
         self._as_json = as_json
         self._stream = stream or sys.stdout
         self._began = time.monotonic() - age_ms() / 1000
+        self._now = now
         self._last: tuple[str, float] = ("", 0.0)
+        self.present: dict[str, Any] = {"step": "not started", "why": None}  # what the note says; the pages show it
 
     def ms(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
@@ -76,18 +80,23 @@ class Report:
         if self._is_news(why):
             self._say("problem", why=why, **more)
 
+    def clock(self, why: str) -> None:
+        self._say("clock", why=why)
+
     def command(self, name: str, note: str = "") -> None:
         self._say("command", name=name, note=note)
 
     def note(self, step: str, why: str | None = None, **more: Any) -> None:
         """Leave the present state for `status`. It may be lost in a power cut; nothing depends on it."""
-        if self._disk is None:
+        present = {"step": step, "why": why, **more}
+        if self._disk is None or present == self.present:  # a box that looks every five seconds wears no flash by it
             return
+        self.present = present
         with contextlib.suppress(StateError):  # a full disk is reported by the step that needs it
-            self._disk.note(NOTE, json.dumps({"step": step, "why": why, **more}).encode())
+            self._disk.note(NOTE, json.dumps(present).encode())
 
     def _is_news(self, why: str) -> bool:
-        now = time.monotonic()
+        now = self._now()
         said, when = self._last
         if said == why and now - when < REPEAT_S:
             return False
