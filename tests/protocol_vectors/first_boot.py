@@ -303,7 +303,7 @@ def _api(store: SqliteStore, signer: AnswerSigner) -> DeviceApi:
             admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
             keys=KeyChecks(store),
         ),
-        checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
-        orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
+        checkin=CheckingIn(hq=hq, zone=zone, seal=seal, signals=signals),
+        orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation, zone=zone),
         trusted_proxies=(),
     )

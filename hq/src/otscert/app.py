@@ -49,6 +49,7 @@ from otscert.service.key_checks import KeyChecks
 from otscert.service.own_leaves import OwnLeaves
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
+from otscert.service.revocations import Revoking
 from otscert.service.signals import LocalSignals
 from otscert.service.waiting import Waiting
 from otscert.service.worker import Worker
@@ -199,8 +200,8 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
                 admitting=Admitting(hq=hq, waiting=Waiting(hq=hq, seal=seal, signals=signals)),
                 keys=KeyChecks(store),
             ),
-            checkin=CheckingIn(hq=hq, zone=zone, seal=seal),
-            orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation),
+            checkin=CheckingIn(hq=hq, zone=zone, seal=seal, signals=signals),
+            orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation, zone=zone),
             trusted_proxies=config.trusted_proxies,
         )
         device, servers = await _start_api(config, api, pki, stack)
@@ -232,7 +233,9 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
         await stack.enter_async_context(
             _background(
                 worker.work(),
+                Revoking(hq=hq, store=store, revoker=issuer).work(),
                 _sweep(hq, store),
+                _follow(hq, store, zone),
                 leaves.keep(),
                 _look_up_account(config.issuers[0], issuer, store, zone),
             )
@@ -310,6 +313,15 @@ async def _sweep(hq: Hq, store: SqliteStore) -> None:
         except StoreUnavailable as error:
             _log.warning("housekeeping.postponed", extra={"reason": str(error)})
         await asyncio.sleep(housekeeping.EVERY_S)
+
+
+async def _follow(hq: Hq, store: SqliteStore, zone: Zone) -> None:
+    while True:
+        try:
+            await housekeeping.follow(hq, store, zone)
+        except StoreUnavailable as error:
+            _log.warning("housekeeping.postponed", extra={"reason": str(error)})
+        await asyncio.sleep(housekeeping.FOLLOW_EVERY_S)
 
 
 async def _look_up_account(issuer: IssuerConfig, ca: AcmeIssuer, store: SqliteStore, zone: Zone) -> None:

@@ -1,28 +1,23 @@
-"""`otscert device`: which boxes there are, everything about one of them, and letting it order again."""
+"""`otscert device`: which boxes there are, and everything about one of them."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from otscert.cli import approval, database, show
-from otscert.cli.errors import CommandFailed
+from otscert.cli import approval, database, lifecycle, show
+from otscert.cli.device_lookup import device_view, find_device
 from otscert.cli.options import AfterOption, ConfigOption, JsonOption, LimitOption, examples, load_config
 from otscert.cli.views import certificate_view, event_view, order_view
 from otscert.config import Config
-from otscert.domain.device import Device, DeviceEvent, may_order, move
-from otscert.domain.names import certificate_names
+from otscert.domain.device import Device, may_order
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 
 _LAST_ORDERS = 5
 _LAST_EVENTS = 10
-# Ids are base64url, so one may begin with a hyphen.
-_ANY_ID = {"ignore_unknown_options": True}
-DeviceArgument = Annotated[str, typer.Argument(metavar="ID", help="The box's id, label, full name or serial number.")]
 
 
 def commands() -> typer.Typer:
@@ -35,15 +30,10 @@ def commands() -> typer.Typer:
     group.command(
         "show",
         short_help="Everything about one box.",
-        context_settings=_ANY_ID,
+        context_settings=lifecycle.ANY_ID,
         epilog=examples("otscert device show nifty-babbage-7k2q", "otscert device show SN-0042 --json"),
     )(show_device)
-    group.command(
-        "rearm",
-        short_help="Let a box order again.",
-        context_settings=_ANY_ID,
-        epilog=examples("otscert device rearm nifty-babbage-7k2q"),
-    )(rearm)
+    lifecycle.register(group)
     approval.register(group)
     return group
 
@@ -56,7 +46,7 @@ def list_devices(
     found = database.read(loaded, lambda transaction: transaction.devices.page(after_id=after, limit=limit + 1))
     page, more = found[:limit], len(found) > limit
     if as_json:
-        views = [_device_view(device, loaded) for device in page]
+        views = [device_view(device, loaded) for device in page]
         show.print_json({"devices": views, "after": page[-1].id if more else None})
         return
     now_s = int(time.time())
@@ -78,7 +68,7 @@ def list_devices(
         typer.echo(f"There are more: --after {page[-1].id}", err=True)
 
 
-def show_device(device: DeviceArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def show_device(device: lifecycle.BoxArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show a box: who let it in, what it serves, when it renews and why, its last orders and events."""
     loaded, now_s = load_config(config), int(time.time())
     view = database.read(loaded, lambda transaction: _whole_view(transaction, loaded, device, now_s=now_s))
@@ -98,74 +88,15 @@ def show_device(device: DeviceArgument, config: ConfigOption = None, *, as_json:
         show.print_table(("at", "event", "details"), show.event_rows(view["events"]))
 
 
-def rearm(device: DeviceArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Let a box order again: after certificates that were never seen served, or after it was frozen as a clone."""
-    loaded = load_config(config)
-    seen, changed = database.write(loaded, lambda transaction: _rearm(transaction, loaded, device))
-    if as_json:
-        show.print_json(_device_view(changed, loaded))
-        return
-    was = may_order(seen)
-    typer.echo(f"{changed.label} may order again." if not was.allowed else f"{changed.label} was {was.reason} already.")
-
-
-def _rearm(transaction: Transaction, config: Config, text: str) -> tuple[Device, Device]:
-    seen = _find(transaction, config, text)
-    changed = replace(seen, state=move(seen.state, DeviceEvent.REARM), unserved=0)
-    transaction.devices.save(changed, seen_token_hash=seen.ratchet.token_hash)
-    transaction.events.append(
-        "device.rearmed",
-        now_s=int(time.time()),
-        device_id=seen.id,
-        data={"state": seen.state.value, "unserved": seen.unserved},
-    )
-    return seen, changed
-
-
-def _find(transaction: Transaction, config: Config, text: str) -> Device:
-    label = text.rstrip(".").lower().removesuffix(f".{config.zone.origin}")
-    found = transaction.devices.find(text) or transaction.devices.find(label)
-    if found is None:
-        raise CommandFailed(
-            f"no box has the id, label, name or serial number {show.printable(text)!r}:"
-            " otscert device list shows all of them"
-        )
-    return found
-
-
 def _whole_view(transaction: Transaction, config: Config, text: str, *, now_s: int) -> dict[str, Any]:
-    device = _find(transaction, config, text)
+    device = find_device(transaction, config, text)
     newest = transaction.certificates.newest(device.id)
     return {
-        **_device_view(device, config),
+        **device_view(device, config),
         "certificate": certificate_view(newest, now_s=now_s) if newest else None,
         "serves_newest": _serves(device, newest),
         "orders": [order_view(order) for order in transaction.orders.of_device(device.id, limit=_LAST_ORDERS)],
         "events": [event_view(event) for event in transaction.events.of_device(device.id, limit=_LAST_EVENTS)],
-    }
-
-
-def _device_view(device: Device, config: Config) -> dict[str, Any]:
-    permission = may_order(device)
-    return {
-        "id": device.id,
-        "label": device.label,
-        "names": list(certificate_names(device.label, config.zone.origin)),
-        "model": device.model,
-        "serial": device.serial,
-        "firmware": device.firmware,
-        "state": device.state.value,
-        "may_order": permission.allowed,
-        "may_order_reason": permission.reason,
-        "policy": device.policy,
-        "contribution": device.contribution,
-        "source": device.source,
-        "addresses": list(device.addresses),
-        "admitted_at": show.moment(device.admitted_at_s),
-        "last_seen_at": show.moment(device.last_seen_s),
-        "last_seen_s": device.last_seen_s,
-        "served_sha256": device.served_sha256,
-        "unserved": device.unserved,
     }
 
 
@@ -183,8 +114,10 @@ def _fields(view: dict[str, Any], *, now_s: int) -> dict[str, str]:
         "id": view["id"],
         "model": f"{view['model']}, firmware {view['firmware']}",
         "serial": view["serial"] or "none",
-        "state": f"{view['state']}: {view['may_order_reason']}",
-        "admitted": f"{view['admitted_at']} by {view['policy']}",
+        "state": f"{view['state']}: {view['may_order_reason']}" + (f" ({view['retired']})" if view["retired"] else ""),
+        "in DNS": "yes" if view["in_dns"] else "no",
+        "admitted": f"{view['admitted_at']} by {view['policy']}"
+        + (f", tagged {' '.join(view['tags'])}" if view["tags"] else ""),
         "randomness": f"HQ's contribution {view['contribution']}, the box's source {view['source']}",
         "last seen": f"{view['last_seen_at']} ({show.ago(view['last_seen_s'], now_s=now_s)})",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 
 from otscert.domain.errors import IllegalMove
 from otscert.domain.ratchet import Ratchet
@@ -91,6 +91,19 @@ class Device:
     """Whether the zone holds its name: not when it is retired or was not seen for long."""
 
 
+class Retiring(Enum):
+    RETIRE = "retire"
+    CHANGE = "change why"
+    NOTHING = "nothing"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetiringDecision:
+    verdict: Retiring
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderPermission:
     allowed: bool
@@ -103,6 +116,30 @@ _NO_ORDERS = {
     DeviceState.QUARANTINED: f"this box is quarantined; {_DECIDE}",
     DeviceState.RETIRED: "this name was taken back for ever",
 }
+
+
+def judge_retiring(device: Device, why: Retired) -> RetiringDecision:
+    """Decide what becomes of a device whose name is to be taken back for this reason."""
+    if device.retired is None:
+        return RetiringDecision(verdict=Retiring.RETIRE, reason="its name is taken back now")
+    if device.retired is Retired.REPLACED:
+        return RetiringDecision(
+            verdict=Retiring.REFUSE, reason="its unit has enrolled again since, and is another box of the list now"
+        )
+    if (device.retired is Retired.REMOVED) is (why is Retired.REMOVED):
+        return RetiringDecision(verdict=Retiring.NOTHING, reason="its name was taken back already")
+    return RetiringDecision(
+        verdict=Retiring.CHANGE, reason="its name was taken back already; its box is told otherwise"
+    )
+
+
+def may_work(device: Device) -> OrderPermission:
+    """Is anything done for this device's orders at a CA? Asked before an order is begun, and before it is finalized."""
+    if device.state in _NO_ORDERS:
+        return OrderPermission(allowed=False, reason=_NO_ORDERS[device.state])
+    if not device.in_dns:
+        return OrderPermission(allowed=False, reason="this box was not seen for long; its order goes on when it calls")
+    return OrderPermission(allowed=True, reason="in good standing")
 
 
 def may_order(device: Device) -> OrderPermission:

@@ -88,7 +88,7 @@ def find_by_pairing_code(
     if found is not None and confirmer.now_s < found.code_expires_at_s and found.approval is Answer.WAITING:
         return found
     form = "" if code else f" (a code has {pairing_code.LENGTH} letters A-Z and digits 2-7)"
-    return _wrong(
+    return wrong_code(
         transaction,
         confirmer,
         f"no waiting box shows this code{form}: codes are used once and change every {CODE_LIFE_S // 60} min;"
@@ -108,7 +108,7 @@ def find_by_setup_code(
     if missed is not None:
         return missed
     if unit is None or not right:
-        return _wrong(transaction, confirmer, "the setup code is not the one on the label of such a unit")
+        return wrong_code(transaction, confirmer, "the setup code is not the one on the label of such a unit")
     found = transaction.requests.of_unit(unit.model, unit.serial, unit=unit.thumbprint)
     if found is None or found.approval is not Answer.WAITING:
         return Missed(reason=f"the code is right, but unit {unit.serial} is not waiting for approval: switch it on")
@@ -145,7 +145,8 @@ def decide(
     return decided
 
 
-def _wrong(transaction: Transaction, confirmer: Confirmer, reason: str) -> Missed:
+def wrong_code(transaction: Transaction, confirmer: Confirmer, reason: str) -> Missed:
+    """Count a wrong code against whoever tried it."""
     for bucket, quota in _buckets(confirmer):
         transaction.quotas.spend(bucket, quota, now_ms=confirmer.now_s * 1000)
     data = {"by": confirmer.account, "from": confirmer.address or ""}

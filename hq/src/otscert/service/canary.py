@@ -20,6 +20,9 @@ STARTS_PER_DEVICE = Quota(count=50, period_s=24 * 3600)
 """A box that starts more often than this is not worth a row for each."""
 
 
+_COMPARED = 8
+
+
 def watch_canary(transaction: Transaction, device: Device, *, sha256: str, boot: int, now_s: int) -> None:
     """Enter a device's canary; mark its model when another start of any box had the same."""
     if _SHA256_HEX.match(sha256) is None:  # a box without a kernel that can be asked sends an empty one
@@ -27,8 +30,11 @@ def watch_canary(transaction: Transaction, device: Device, *, sha256: str, boot:
     if not transaction.quotas.spend(f"canary:{device.id}", STARTS_PER_DEVICE, now_ms=now_s * 1000).allowed:
         return
     mine = Canary(device_id=device.id, boot=boot, model=device.model)
-    before = transaction.canaries.enter(sha256, mine, now_s=now_s)
-    if before is None or before == mine:
+    if not transaction.canaries.enter(sha256, mine, now_s=now_s):
+        return  # this start has said it before, and was compared then
+    others = transaction.canaries.others(sha256, mine, limit=_COMPARED)
+    before = next((other for other in others if not _same_start(transaction, device, mine, other)), None)
+    if before is None:
         return
     story: dict[str, object] = {
         "canary": sha256,
@@ -40,3 +46,11 @@ def watch_canary(transaction: Transaction, device: Device, *, sha256: str, boot:
     note(transaction, RNG_REPEATS, now_s=now_s, device_id=device.id, data=story)
     for model in sorted({device.model, before.model}):
         transaction.canaries.mark(model, RNG_REPEATS, now_s=now_s, data=story)
+
+
+def _same_start(transaction: Transaction, device: Device, mine: Canary, other: Canary) -> bool:
+    """Whether it is one start of one box, which had another identity before it was told to start over."""
+    before = transaction.devices.get(other.device_id)
+    if before is None or before.retired is None or other.boot != mine.boot:
+        return False
+    return before.ratchet.fingerprint == device.ratchet.fingerprint and before.unit == device.unit

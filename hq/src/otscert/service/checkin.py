@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from otscert.domain.addresses import IPAddress
 from otscert.domain.admission import Model
 from otscert.domain.assurance import Contribution, judge_rekey
-from otscert.domain.device import Device, DeviceEvent, DeviceState, may_order, move
+from otscert.domain.device import Device, DeviceEvent, may_order, move
 from otscert.domain.ratchet import RatchetVerdict, judge_checkin
 from otscert.domain.renewal import judge_renewal, next_checkin_s
 from otscert.service.canary import watch_canary
@@ -17,10 +17,12 @@ from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
 from otscert.service.hello import LAST_BOOT, hash_token, known_model
 from otscert.service.notes import note
-from otscert.service.ports import Seal, ZonePublisher
+from otscert.service.ports import Seal, Signals, ZonePublisher
+from otscert.service.presence import welcome_back
 from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
+from otscert.service.topics import DUE
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import b64
@@ -48,6 +50,7 @@ class CheckingIn:
     hq: Hq
     zone: ZonePublisher
     seal: Seal
+    signals: Signals
 
     def __call__(self, transaction: Transaction, request: Request[CheckIn]) -> Reply:
         checkin = request.message
@@ -76,6 +79,7 @@ class CheckingIn:
         sorted_addresses = sort_addresses(model, checkin.addresses)
         # A box that sends nothing usable keeps the old ones: it must go on to be told to renew.
         addresses = sorted_addresses.allowed if sorted_addresses.allowed or not checkin.addresses else device.addresses
+        was_away = welcome_back(transaction, device, now_s=request.now_s)
         self._note_served(transaction, device, checkin, now_s=request.now_s)
         newest = transaction.certificates.newest(device.id)
         served_newest = newest is not None and newest.sha256 == checkin.served_sha256
@@ -116,7 +120,12 @@ class CheckingIn:
             refused = {"refused": sorted_addresses.refused}
             note(transaction, "address.refused", now_s=request.now_s, device_id=device.id, data=refused)
         publish = published_addresses(model, addresses)
-        return Reply(message=answer, after=lambda: _publish(self.zone, device.label, publish, model))
+        return Reply(message=answer, after=lambda: self._after(device.label, publish, model, was_away=was_away))
+
+    def _after(self, label: str, addresses: tuple[IPAddress, ...], model: Model, *, was_away: bool) -> None:
+        self.zone.activate(label, addresses, model.addresses)
+        if was_away:
+            self.signals.publish(DUE)
 
     def _answer(
         self, transaction: Transaction, device: Device, certificate: Certificate | None, token: str, *, now_s: int
@@ -136,7 +145,9 @@ class CheckingIn:
                 now_s=now_s,
             )
             renew_at_s = min(renewal.at_s, rekey.at_s or renewal.at_s)
-            if renewal.due:
+            if (renewal.due or rekey.due) and _is_blocked(transaction, device):
+                renew_at_s = None  # its hello would be refused: there is nothing to call more often for
+            elif renewal.due:
                 commands.append(Command(name="renew", reason=renewal.reason))
             elif rekey.due:
                 commands.append(Command(name="rekey", reason=rekey.reason))
@@ -158,9 +169,9 @@ class CheckingIn:
         return Reply(message=from_object(CheckInAnswer, stored))
 
     def _freeze(self, transaction: Transaction, device: Device, reason: str, *, now_s: int) -> Reply:
-        if device.state is not DeviceState.FROZEN:
-            frozen = replace(device, state=move(device.state, DeviceEvent.FREEZE))
-            transaction.devices.save(frozen, seen_token_hash=device.ratchet.token_hash)
+        state = move(device.state, DeviceEvent.FREEZE)
+        if state is not device.state:
+            transaction.devices.set_state(device.id, state)
             transaction.events.append("clone.frozen", now_s=now_s, device_id=device.id, data={"reason": reason})
         return Reply(
             message=make_problem(
@@ -194,11 +205,17 @@ def _device(transaction: Transaction, request: Request[CheckIn]) -> Device:
         raise Refusal(ProblemType.MALFORMED, str(error)) from error
     device_id = request.known.device_id if request.known else None
     device = transaction.devices.get(device_id) if device_id else None
-    if device is None or device.thumbprint != request.thumbprint:
+    if device is None:
         raise Refusal(ProblemType.UNKNOWN_KEY, "this key is not a device's identity; say hello")
     refuse_retired(device)
+    if device.thumbprint != request.thumbprint:
+        raise Refusal(
+            ProblemType.START_OVER,
+            "the unit has enrolled again since under the same name: this identity is over",
+            event=("clone.seen", device.id, {"fingerprint": checkin.hardware_fingerprint, "identity": "replaced"}),
+        )
     return device
 
 
-def _publish(zone: ZonePublisher, label: str, addresses: tuple[IPAddress, ...], model: Model) -> None:
-    zone.activate(label, addresses, model.addresses)
+def _is_blocked(transaction: Transaction, device: Device) -> bool:
+    return device.serial is not None and transaction.units.blocked(device.model, device.serial) is not None

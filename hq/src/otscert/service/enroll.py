@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from otscert.domain.admission import Model
 from otscert.domain.assurance import Contribution, Source, judge_assurance
 from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr, may_use_rsa
 from otscert.domain.device import Device, DeviceState, Retired, may_order
@@ -14,6 +15,7 @@ from otscert.domain.key_index import KeyIndex, index_of_device_key
 from otscert.domain.names import certificate_names
 from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
+from otscert.domain.unit import judge_name
 from otscert.service.admitting import Admitted, Admitting
 from otscert.service.canary import watch_canary
 from otscert.service.context import Hq
@@ -28,11 +30,13 @@ from otscert.service.hello import check_epoch, hash_token, known_model
 from otscert.service.key_checks import KeyChecks
 from otscert.service.notes import note
 from otscert.service.ports import Signals, ZonePublisher
+from otscert.service.presence import welcome_back
 from otscert.service.publish import published_addresses, sort_addresses
-from otscert.service.refusal import Refusal
-from otscert.service.retirement import retire
+from otscert.service.refusal import Refusal, make_problem
+from otscert.service.retirement import SUPERSEDED, end_identity, retire
 from otscert.service.standing import refuse_retired
 from otscert.service.topics import DUE
+from otscert.service.units import ASK_AGAIN_S, UnitRefused, refuse_unwelcome
 from otscert.service.waiting import WAITING_S
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
@@ -45,6 +49,14 @@ ENROLLED_S = 30 * 24 * 3600
 """How long an enrolment can be asked for again by a box that lost the answer and was switched off."""
 FIRST_CHECKIN_S = 30
 _ID_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """What the zone need not answer any more when a unit has started over: its old name, old challenges."""
+
+    label: str | None = None
+    values: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +73,10 @@ class Enrolment:
         row = open_transaction(transaction, request)
         if row.device_id is None:
             check_binding(transaction, request, row)
+        try:
+            refuse_unwelcome(transaction, row, now_s=request.now_s)
+        except UnitRefused as refused:  # what it wrote stays: a unit on two boards is quarantined now
+            return Reply(message=make_problem(ProblemType.BLOCKED_UNIT, str(refused), retry_after_s=ASK_AGAIN_S))
         order = transaction.orders.by_txid(row.txid)
         csr = self._checked_csr(transaction, request, row, granted=order is not None)
         if order is not None:
@@ -115,7 +131,7 @@ class Enrolment:
             return admitted
         addresses = addresses_of_a_new_box(model, request.message.addresses)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
-        before = self._device_before(transaction, row)
+        before = self._device_before(transaction, row, now_s=request.now_s)
         fresh = self._new_device(
             request=request,
             row=row,
@@ -124,15 +140,15 @@ class Enrolment:
             addresses=addresses.allowed,
             epoch_token=epoch_token,
         )
-        withdrawn: str | None = None
+        left = Left()
         if before is not None and row.keeps == before.id:
             device = replace(fresh, id=before.id, cmd_seq=before.cmd_seq, admitted_at_s=before.admitted_at_s)
-            transaction.devices.save(device, seen_token_hash=before.ratchet.token_hash)
+            left = self._start_over(transaction, before, device, model, now_s=request.now_s)
         else:
             device = fresh
             if before is not None:
                 retire(transaction, before, Retired.REPLACED, revoke=model.revoke_replaced, now_s=request.now_s)
-                withdrawn = before.label
+                left = Left(label=before.label)
             transaction.devices.add(device)
             transaction.names.give(row.label, device_id=device.id)
         if row.unit is not None:
@@ -163,11 +179,17 @@ class Enrolment:
                 "name": "kept" if row.keeps else "new",
             },
         )
-        return self._granted(
-            transaction, request, row, csr, device=device, epoch_token=epoch_token, withdrawn=withdrawn
-        )
+        return self._granted(transaction, request, row, csr, device=device, epoch_token=epoch_token, left=left)
 
-    def _device_before(self, transaction: Transaction, row: HelloRow) -> Device | None:
+    def _start_over(
+        self, transaction: Transaction, before: Device, device: Device, model: Model, *, now_s: int
+    ) -> Left:
+        """The unit goes on under its old name with new keys: those that it had are nobody's."""
+        orders = end_identity(transaction, before, revoke=model.revoke_replaced, reason=SUPERSEDED, now_s=now_s)
+        transaction.devices.save(device, seen_token_hash=before.ratchet.token_hash)
+        return Left(values=tuple(value for order in orders for value in transaction.challenges.drop(order.id)))
+
+    def _device_before(self, transaction: Transaction, row: HelloRow, *, now_s: int) -> Device | None:
         """The device that this unit was until now; None for a first enrolment or when its name was taken back."""
         unit = transaction.units.by_thumbprint(row.unit) if row.unit else None
         before = transaction.devices.get(unit.device_id) if unit is not None and unit.device_id else None
@@ -175,7 +197,15 @@ class Enrolment:
             raise Refusal(
                 ProblemType.UNKNOWN_TXID, "the name of this transaction is no longer this unit's; say hello again"
             )
-        return before if before is not None and before.retired is None else None
+        if before is None or before.retired is not None:
+            return None
+        if row.keeps is None:
+            # A unit may have said several hellos before it enrolled with the first: each of them got a name.
+            given = [device.admitted_at_s for device in transaction.devices.of_unit(before.unit or "")]
+            decision = judge_name(given, now_s=now_s)
+            if not decision.new_name:
+                raise Refusal(ProblemType.UNKNOWN_TXID, f"this unit had {decision.reason}; say hello again")
+        return before
 
     def _renew(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
         if request.known is None or request.known.device_id != row.device_id:
@@ -211,6 +241,7 @@ class Enrolment:
                 last_txid=_enrolled_by(row),
             ),
         )
+        welcome_back(transaction, device, now_s=request.now_s)
         transaction.devices.save(renewed, seen_token_hash=device.ratchet.token_hash)
         watch_canary(transaction, renewed, sha256=row.canary, boot=row.boot, now_s=request.now_s)
         transaction.events.append("device.renewing", now_s=request.now_s, device_id=device.id)
@@ -223,6 +254,13 @@ class Enrolment:
         # came since, so an old copy of the state cannot get around it here.
         if device is None or device.retired is not None or device.ratchet.last_txid != _enrolled_by(row):
             raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; check in or say hello")
+        if request.known is None or request.known.last_answer is None:
+            # The key's last message was a poll, whose answer is not stored: whoever polls has the grant, on his disk.
+            raise Refusal(
+                ProblemType.UNKNOWN_TXID,
+                "the certificate of this enrolment was asked for already; say hello",
+                event=("clone.seen", device.id, {"reason": "an enrolment was repeated after its order was polled"}),
+            )
         note(transaction, "enrolment.repeated", now_s=request.now_s, device_id=device.id)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         ratchet = replace(device.ratchet, token_hash=hash_token(epoch_token))
@@ -238,7 +276,7 @@ class Enrolment:
         *,
         device: Device,
         epoch_token: str,
-        withdrawn: str | None = None,
+        left: Left | None = None,
     ) -> Reply:
         transaction.hellos.enrolled(
             row.txid,
@@ -259,12 +297,14 @@ class Enrolment:
         transaction.orders.add(order)
         return Reply(
             message=self._granted_message(order, epoch_token),
-            after=lambda: self._after_commit(device, withdrawn),
+            after=lambda: self._after_commit(device, left or Left()),
         )
 
-    def _after_commit(self, device: Device, withdrawn: str | None) -> None:
-        if withdrawn is not None:
-            self.zone.withdraw(withdrawn)
+    def _after_commit(self, device: Device, left: Left) -> None:
+        if left.label is not None:
+            self.zone.withdraw(left.label)
+        for label, value in left.values:
+            self.zone.drop_txt(label, value)
         model = known_model(self.hq, device.model)
         self.zone.activate(device.label, published_addresses(model, device.addresses), model.addresses)
         self.signals.publish(DUE)

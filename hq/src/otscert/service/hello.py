@@ -137,6 +137,7 @@ class SayingHello:
             devices = transaction.devices.of_unit(who.thumbprint)
             current = transaction.devices.get(who.device_id)
             decision = judge_name([device.admitted_at_s for device in devices], now_s=request.now_s)
+            # A name that was taken back is never given again: what an operator ended goes on under a new one.
             if not decision.new_name and current is not None and current.state is not DeviceState.RETIRED:
                 return current.label, current.id
         return _reserve_label(self.hq, transaction, model, b64.encode(txid)), None

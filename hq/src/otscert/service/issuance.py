@@ -26,6 +26,8 @@ from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState
 from otscert.service.context import Hq
 from otscert.service.pace import Pace
 from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
+from otscert.service.retirement import SUPERSEDED, ask_to_revoke
+from otscert.service.standing import is_nobodys, why_order_rests
 from otscert.service.topics import order_ended
 from otscert.store.certificates import Certificate
 from otscert.store.errors import AlreadyThere
@@ -49,6 +51,10 @@ class IssuanceError(Exception):
         """The CA's order cannot be used any more; the next run begins a new one."""
 
 
+class OrderRests(Exception):
+    """Nothing is done for this order while its box is away, quarantined or retired; the text says which."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issuance:
     """Takes orders through one issuer. Safe for concurrent orders; one order is run by one caller at a time."""
@@ -65,7 +71,12 @@ class Issuance:
     )
 
     async def run(self, order: Order) -> Order:
-        """Advance an order until it has ended; raise `CaError` or `IssuanceError` where it cannot go on now."""
+        """Advance an order until it has ended; raise `CaError` or `IssuanceError` where it cannot go on now.
+
+        Raises `OrderRests` where its box is not to be served now; an order that is being finalized is always finished.
+        """
+        if order.state is not OrderState.FINALIZING:
+            await self.store.read(lambda transaction: _rest_or_go_on(transaction, order))
         steps: dict[OrderState, Callable[[Order, AcmeOrder | None], Awaitable[Reached]]] = {
             OrderState.WAITING: self._claim,
             OrderState.CREATING: self._find_again,
@@ -177,14 +188,23 @@ class Issuance:
 
         def finish(transaction: Transaction) -> tuple[Order, list[tuple[str, str]]]:
             issued = transaction.orders.advance(order, OrderEvent.ISSUE, certificate_sha256=sha256, reason="issued")
-            transaction.certificates.add(certificate)
-            transaction.devices.count_unserved(order.device_id)
+            nobodys = is_nobodys(transaction, order)
+            transaction.certificates.add(replace(certificate, replaced=nobodys))
+            if nobodys:  # its box was retired or has started over meanwhile: no one can use it, nobody waits for it
+                self._revoke_by_policy(transaction, order, certificate, now_s=now_s)
+            else:
+                transaction.devices.count_unserved(order.device_id)
             transaction.events.append(
                 "order.issued",
                 now_s=now_s,
                 device_id=order.device_id,
                 order_id=order.id,
-                data={"sha256": sha256, "issuer": order.issuer, "not_after_s": certificate.not_after_s},
+                data={
+                    "sha256": sha256,
+                    "issuer": order.issuer,
+                    "not_after_s": certificate.not_after_s,
+                    "too_late": nobodys,
+                },
             )
             return issued, transaction.challenges.drop(order.id)
 
@@ -192,6 +212,14 @@ class Issuance:
         for label, value in values:
             self.zone.drop_txt(label, value)
         return issued
+
+    def _revoke_by_policy(
+        self, transaction: Transaction, order: Order, certificate: Certificate, *, now_s: int
+    ) -> None:
+        device = transaction.devices.get(order.device_id)
+        model = self.hq.models.get(device.model) if device else None
+        if model is None or model.revoke_replaced:
+            ask_to_revoke(transaction, [certificate], reason=SUPERSEDED, now_s=now_s)
 
     async def _look(self, order: Order) -> AcmeOrder:
         return (await self._poll_once(order)).order
@@ -234,7 +262,22 @@ class Issuance:
             attempt, retry_after_s = attempt + 1, polled.retry_after_s
 
     async def _advance(self, order: Order, event: OrderEvent, **changes: object) -> Order:
-        return await self.store.write(lambda transaction: transaction.orders.advance(order, event, **changes))
+        def advance(transaction: Transaction) -> Order:
+            if event in _NEED_A_BOX:
+                _rest_or_go_on(transaction, order)
+            return transaction.orders.advance(order, event, **changes)
+
+        return await self.store.write(advance)
+
+
+_NEED_A_BOX = frozenset({OrderEvent.CLAIM, OrderEvent.FINALIZE})
+"""Before an order is opened, and before a certificate is asked for, which cannot be taken back."""
+
+
+def _rest_or_go_on(transaction: Transaction, order: Order) -> None:
+    reason = why_order_rests(transaction, order)
+    if reason is not None:
+        raise OrderRests(reason)
 
 
 def _check_chain(order: Order, chain: Chain) -> None:

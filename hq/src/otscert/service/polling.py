@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from otscert.domain.device import Device
 from otscert.domain.order import Order, OrderState
 from otscert.service.context import Hq
 from otscert.service.conversation import Answer, Conversation, Refused, Request
-from otscert.service.ports import Signals, Store
-from otscert.service.refusal import make_problem
-from otscert.service.topics import order_ended, poll_replaced
+from otscert.service.ports import Signals, Store, ZonePublisher
+from otscert.service.presence import welcome_back
+from otscert.service.publish import published_addresses
+from otscert.service.refusal import Refusal, make_problem
+from otscert.service.standing import refuse_retired
+from otscert.service.topics import DUE, order_ended, poll_replaced
 from otscert.store.errors import StoreUnavailable
 from otscert.store.transaction import Transaction
 from otscert_agent.wire.messages import OrderState as OrderStateMessage
@@ -18,6 +22,8 @@ from otscert_agent.wire.problems import ProblemType
 
 HOLD_S = 25.0
 _SOON_S = 30  # an order due within this time is worth holding the connection for
+_SEEN_EVERY_S = 24 * 3600
+"""A box that waits for its first certificate does not check in; its polls show that it is there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +34,7 @@ class OrderPolling:
     store: Store
     signals: Signals
     conversation: Conversation
+    zone: ZonePublisher
     held: dict[str, int] = field(default_factory=dict)
     """The `seq` of the newest poll of each key: an older one is answered at once, so that one box holds one place."""
 
@@ -35,6 +42,10 @@ class OrderPolling:
         refused = await self.conversation.claim(request)
         if refused is not None:
             return refused
+        try:
+            await self._see(request, order_id)
+        except StoreUnavailable:
+            return self.conversation.unavailable(request)
         time_s = asyncio.get_running_loop().time
         deadline_s = time_s() + HOLD_S
         if request.thumbprint in self.held:
@@ -55,6 +66,30 @@ class OrderPolling:
                     del self.held[request.thumbprint]
         return self.conversation.answer(request, message)
 
+    async def _see(self, request: Request[None], order_id: str) -> None:
+        """Enter, once a day, that the box is there; one that had left DNS comes back, and its order goes on."""
+
+        def mine(transaction: Transaction) -> Device | None:
+            order = transaction.orders.get(order_id)
+            device = transaction.devices.get(order.device_id) if order else None
+            if device is None or device.thumbprint != request.thumbprint or device.retired is not None:
+                return None
+            return device if not device.in_dns or request.now_s - device.last_seen_s >= _SEEN_EVERY_S else None
+
+        def enter(transaction: Transaction) -> Device | None:
+            device = mine(transaction)
+            if device is None:
+                return None
+            away = welcome_back(transaction, device, now_s=request.now_s)
+            transaction.devices.seen(device.id, now_s=request.now_s)
+            return device if away else None
+
+        back = await self.store.write(enter) if await self.store.read(mine) is not None else None
+        if back is not None and back.model in self.hq.models:
+            model = self.hq.models[back.model]
+            self.zone.activate(back.label, published_addresses(model, back.addresses), model.addresses)
+            self.signals.publish(DUE)
+
     def _is_newest(self, request: Request[None]) -> bool:
         return self.held.get(request.thumbprint) == request.seq
 
@@ -64,10 +99,14 @@ class OrderPolling:
             device = transaction.devices.get(order.device_id) if order else None
             if order is None or device is None or device.thumbprint != request.thumbprint:
                 return None
+            refuse_retired(device)
             certificate = transaction.certificates.get(order.certificate_sha256 or "")
             return _message(order, certificate.chain_pem if certificate else None, now_s=self.hq.now_s())
 
-        message = await self.store.read(read)
+        try:
+            message = await self.store.read(read)
+        except Refusal as refusal:
+            raise Refused(self.conversation.answer(request, refusal.problem)) from refusal
         if message is None:
             # Another device's order looks like no order at all.
             problem = make_problem(ProblemType.NOT_FOUND, "this box has no such order")

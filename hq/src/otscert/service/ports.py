@@ -97,6 +97,12 @@ class Issuer(Protocol):
     async def chain(self, order: AcmeOrder, *, preferred_root: str | None = None) -> Chain: ...
 
 
+class Revoker(Protocol):
+    """The revoking half of a CA account. Raises `CaError`; asked again for a revoked one, the CA says so."""
+
+    async def revoke(self, certificate_der: bytes, reason: int) -> None: ...
+
+
 class Challenger(Protocol):
     """The proving half of a CA account."""
 

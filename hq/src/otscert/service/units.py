@@ -1,4 +1,4 @@
-"""Which stamped unit says this hello, if any, and whether it may."""
+"""Which stamped unit says this hello, if any, and whether it may; asked again when it enrols."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from otscert.domain.unit import Unit, UnitState, UnitVerdict, judge_unit
 from otscert.service.conversation import Request
 from otscert.service.notes import note
 from otscert.service.refusal import Refusal
+from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
 from otscert_agent.wire.messages import Hello
 from otscert_agent.wire.problems import ProblemType
 
 _FACTORY = "factory"
+ASK_AGAIN_S = 24 * 3600
 
 
 class UnitRefused(Exception):
@@ -27,22 +29,42 @@ def stamped_unit(transaction: Transaction, request: Request[Hello], device: Devi
     unit = transaction.units.by_thumbprint((device.unit or "") if device else request.thumbprint)
     if unit is None:
         _refuse_stranger(hello, device)
-    serial = unit.serial if unit else hello.serial
-    blocked = transaction.units.blocked(hello.model, serial) if serial else None
-    if blocked is not None:
-        detail = f"the serial number {serial!r} is blocked at this HQ: {blocked}"
-        raise Refusal(ProblemType.BLOCKED_UNIT, detail, retry_after_s=24 * 3600)
+    _refuse_blocked_serial(transaction, hello.model, unit.serial if unit else hello.serial)
     if unit is None:
         return None
     if unit.model != hello.model:
         detail = f"unit {unit.serial} was stamped as {unit.model!r}, its firmware says {hello.model!r}"
         raise Refusal(ProblemType.UNKNOWN_UNIT, detail, retry_after_s=3600)
-    decision = judge_unit(unit, fingerprint=hello.hardware_fingerprint)
+    _judge(transaction, unit, fingerprint=hello.hardware_fingerprint, now_s=request.now_s)
+    return unit
+
+
+def refuse_unwelcome(transaction: Transaction, row: HelloRow, *, now_s: int) -> None:
+    """Judge the box of a hello once more, now that it enrols: much may have happened since.
+
+    Two boards with one factory key may both have said hello before either had enrolled; an operator may have blocked
+    it. Raises as `stamped_unit`.
+    """
+    unit = transaction.units.by_thumbprint(row.unit) if row.unit else None
+    _refuse_blocked_serial(transaction, row.model, row.serial)
+    if unit is not None:
+        _judge(transaction, unit, fingerprint=row.fingerprint, now_s=now_s)
+
+
+def _judge(transaction: Transaction, unit: Unit, *, fingerprint: str, now_s: int) -> None:
+    decision = judge_unit(unit, fingerprint=fingerprint)
     if decision.verdict is UnitVerdict.QUARANTINE:
-        _quarantine(transaction, unit, hello, now_s=request.now_s)
+        _quarantine(transaction, unit, fingerprint=fingerprint, now_s=now_s)
     if decision.verdict is not UnitVerdict.PASS:
         raise UnitRefused(decision.reason)
-    return unit
+
+
+def _refuse_blocked_serial(transaction: Transaction, model: str, serial: str | None) -> None:
+    blocked = transaction.units.blocked(model, serial) if serial else None
+    if blocked is not None:
+        because = f": {blocked}" if blocked else ""
+        detail = f"the serial number {serial!r} is blocked at this HQ{because}"
+        raise Refusal(ProblemType.BLOCKED_UNIT, detail, retry_after_s=ASK_AGAIN_S)
 
 
 def _refuse_stranger(hello: Hello, device: Device | None) -> None:
@@ -55,7 +77,7 @@ def _refuse_stranger(hello: Hello, device: Device | None) -> None:
         )
 
 
-def _quarantine(transaction: Transaction, unit: Unit, hello: Hello, *, now_s: int) -> None:
+def _quarantine(transaction: Transaction, unit: Unit, *, fingerprint: str, now_s: int) -> None:
     transaction.units.set_state(unit.thumbprint, UnitState.QUARANTINED)
     device = transaction.devices.get(unit.device_id) if unit.device_id else None
     if device is not None and device.state is not DeviceState.RETIRED:
@@ -65,5 +87,5 @@ def _quarantine(transaction: Transaction, unit: Unit, hello: Hello, *, now_s: in
         "unit.cloned",
         now_s=now_s,
         device_id=device.id if device else None,
-        data={"serial": unit.serial, "model": unit.model, "fingerprint": hello.hardware_fingerprint},
+        data={"serial": unit.serial, "model": unit.model, "fingerprint": fingerprint},
     )

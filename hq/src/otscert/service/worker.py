@@ -10,14 +10,17 @@ from otscert.acme.fault import Fault, Remedy
 from otscert.ca.errors import CaError
 from otscert.domain.order import TERMINAL, Order, OrderEvent, back_off_s
 from otscert.service.context import Hq
-from otscert.service.issuance import Issuance, IssuanceError
+from otscert.service.issuance import Issuance, IssuanceError, OrderRests
 from otscert.service.ports import Signals, Store, ZonePublisher
+from otscert.service.standing import why_order_rests
 from otscert.service.topics import DUE, order_ended
 from otscert.store.errors import Moved, StoreUnavailable
 from otscert.store.transaction import Transaction
 
 _LOOK_AGAIN_S = 10.0
 _STORE_GONE_S = 1.0
+_REST_S = 24 * 3600
+"""How often it is looked whether an order may go on that nothing is done for; whatever ends the rest wakes it."""
 _PARKED = frozenset({Remedy.PARK, Remedy.ACCOUNT})
 _log = logging.getLogger(__name__)
 
@@ -90,6 +93,8 @@ class Worker:
             await self._wait_or_fail(order, error.fault, restart=False)
         except IssuanceError as error:
             await self._wait_or_fail(order, error.fault, restart=error.restart)
+        except OrderRests as rests:
+            await self._rest(order, str(rests))
         except (Moved, StoreUnavailable):
             raise
         except Exception:  # noqa: BLE001
@@ -97,6 +102,19 @@ class Worker:
             _log.exception("order.crashed", extra={"order": order.id})
             fault = Fault(remedy=Remedy.BACK_OFF, reason="HQ itself failed; its log has the details", retry_after_s=300)
             await self._wait_or_fail(order, fault, restart=False)
+
+    async def _rest(self, order: Order, reason: str) -> None:
+        """Put an order aside that may not go on now, unless that has changed in this moment."""
+        now_s = self.hq.now_s()
+
+        def write(transaction: Transaction) -> None:
+            reached = transaction.orders.get(order.id)
+            if reached is not None and reached.state not in TERMINAL and why_order_rests(transaction, reached):
+                transaction.orders.rest(reached, next_at_s=now_s + _REST_S, reason=reason)
+
+        await self.store.write(write)
+        _log.info("order.rests", extra={"order": order.id, "device": order.device_id, "reason": reason})
+        self.signals.publish(order_ended(order.id))
 
     async def _wait_or_fail(self, order: Order, fault: Fault, *, restart: bool) -> None:
         """Write down what the fault means for the order, from the state that it has reached by now."""

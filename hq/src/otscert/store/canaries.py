@@ -27,16 +27,24 @@ class Canaries:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection.execute
 
-    def enter(self, sha256: str, canary: Canary, *, now_s: int) -> Canary | None:
-        """Note a canary; returns the one that was there before (which may be the same start of the same box)."""
-        row = self._sql("SELECT device_id, boot, model FROM canary WHERE sha256 = ?", (sha256,)).fetchone()
-        if row is not None:
-            return Canary(device_id=row[0], boot=row[1], model=row[2])
-        self._sql(
-            "INSERT INTO canary (sha256, device_id, boot, model, seen_at_s) VALUES (?, ?, ?, ?, ?)",
-            (sha256, canary.device_id, canary.boot, canary.model, now_s),
+    def enter(self, sha256: str, canary: Canary, *, now_s: int) -> bool:
+        """Note which start had this canary; False when that start has said it before."""
+        return bool(
+            self._sql(
+                "INSERT INTO canary (sha256, device_id, boot, model, seen_at_s) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (sha256, canary.device_id, canary.boot, canary.model, now_s),
+            ).rowcount
         )
-        return None
+
+    def others(self, sha256: str, canary: Canary, *, limit: int) -> list[Canary]:
+        """Other starts, of this box or of another one, that had the same canary."""
+        rows = self._sql(
+            "SELECT device_id, boot, model FROM canary WHERE sha256 = ? AND NOT (device_id = ? AND boot = ?)"
+            " ORDER BY device_id, boot LIMIT ?",
+            (sha256, canary.device_id, canary.boot, limit),
+        )
+        return [Canary(device_id=row[0], boot=row[1], model=row[2]) for row in rows]
 
     def sweep(self, *, before_s: int) -> int:
         return self._sql("DELETE FROM canary WHERE seen_at_s < ?", (before_s,)).rowcount

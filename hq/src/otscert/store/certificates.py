@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
-    """Times are Unix seconds; `sha256` (hex) names the leaf."""
+    """Times are Unix seconds; `sha256` (hex) names the leaf. `replaced`: of an identity that is over."""
 
     sha256: str
     device_id: str
@@ -22,16 +22,18 @@ class Certificate:
     chain_pem: str
     issued_at_s: int
     served_at_s: int | None
+    replaced: bool = False
 
 
 _COLUMNS = (
     "sha256, device_id, order_id, issuer, serial, spki_sha256, not_before_s, not_after_s, chain_pem, issued_at_s,"
-    " served_at_s"
+    " served_at_s, replaced"
 )
 
 
 def _certificate(row: tuple[Any, ...]) -> Certificate:
-    return Certificate(**dict(zip(Certificate.__slots__, row, strict=True)))
+    values = dict(zip(Certificate.__slots__, row, strict=True))
+    return Certificate(**{**values, "replaced": bool(values["replaced"])})
 
 
 class Certificates:
@@ -40,7 +42,7 @@ class Certificates:
 
     def add(self, certificate: Certificate) -> None:
         self._sql(
-            f"INSERT INTO certificate ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO certificate ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(getattr(certificate, column) for column in Certificate.__slots__),
         )
 
@@ -49,23 +51,27 @@ class Certificates:
         return _certificate(row) if row else None
 
     def newest(self, device_id: str) -> Certificate | None:
+        """The newest one of the identity that the device has now."""
         row = self._sql(
-            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ?"
+            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ? AND replaced = 0"
             " ORDER BY issued_at_s DESC, not_after_s DESC LIMIT 1",
             (device_id,),
         ).fetchone()
         return _certificate(row) if row else None
 
-    def valid_of(self, device_id: str, *, now_s: int) -> list[Certificate]:
-        """The device's certificates that have not ended yet."""
+    def replace_all(self, device_id: str) -> list[Certificate]:
+        """The device's identity is over: none of its certificates counts any more; returns them."""
         rows = self._sql(
-            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ? AND not_after_s > ? ORDER BY issued_at_s",
-            (device_id, now_s),
+            f"UPDATE certificate SET replaced = 1 WHERE device_id = ? AND replaced = 0 RETURNING {_COLUMNS}",
+            (device_id,),
         )
         return [_certificate(row) for row in rows]
 
     def count(self, device_id: str) -> int:
-        row = self._sql("SELECT count(*) FROM certificate WHERE device_id = ?", (device_id,)).fetchone()
+        """How many the identity has had that the device has now."""
+        row = self._sql(
+            "SELECT count(*) FROM certificate WHERE device_id = ? AND replaced = 0", (device_id,)
+        ).fetchone()
         return int(row[0])
 
     def of_device(self, sha256: str | None, *, device_id: str) -> Certificate | None:

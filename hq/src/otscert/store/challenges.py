@@ -23,6 +23,13 @@ class Challenges:
         rows = self._sql("DELETE FROM challenge_txt WHERE order_id = ? RETURNING label, value", (order_id,)).fetchall()
         return [(label, value) for label, value in rows if not self._needed(label, value)]
 
+    def drop_of(self, label: str) -> list[tuple[str, str]]:
+        """Remove all values of a label whose name was taken back; returns them."""
+        return [
+            (row[0], row[1])
+            for row in self._sql("DELETE FROM challenge_txt WHERE label = ? RETURNING label, value", (label,))
+        ]
+
     def _needed(self, label: str, value: str) -> bool:
         # Two orders for the same names share authorizations, and with them their TXT values.
         row = self._sql("SELECT 1 FROM challenge_txt WHERE label = ? AND value = ?", (label, value)).fetchone()

@@ -54,14 +54,24 @@ class Devices:
         return _device(row) if row else None
 
     def find(self, text: str) -> Device | None:
-        """Look a device up by id, label or serial (the operator's words)."""
+        """Look a device up by id, label or serial (the operator's words); by serial, the one that is in service."""
         row = self._sql(
             f"SELECT {_COLUMNS} FROM device WHERE id = ?1"
-            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE label = ?1"
-            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE serial = ?1 LIMIT 1",
+            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE label = ?1 LIMIT 1",
             (text,),
         ).fetchone()
-        return _device(row) if row else None
+        if row is not None:
+            return _device(row)
+        return next(iter(self.of_serial(text, limit=1)), None)
+
+    def of_serial(self, serial: str, *, limit: int) -> list[Device]:
+        """The devices with this serial number: those in service first, the newest of them first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM device WHERE serial = ? ORDER BY retired IS NOT NULL, admitted_at_s DESC, id"
+            " LIMIT ?",
+            (serial, limit),
+        )
+        return [_device(row) for row in rows]
 
     def page(self, *, after_id: str, limit: int) -> list[Device]:
         rows = self._sql(
@@ -77,7 +87,30 @@ class Devices:
 
     def names(self) -> Iterator[tuple[str, str, str]]:
         """Label, model and addresses of every device that the zone holds, for its start."""
-        return iter(self._sql("SELECT label, model, addresses FROM device WHERE in_dns = 1"))
+        return iter(self._sql("SELECT label, model, addresses FROM device WHERE in_dns = 1 AND state <> 'retired'"))
+
+    def retired_in_dns(self, *, limit: int) -> list[Device]:
+        """Devices whose name was taken back, and that a running zone may still hold."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM device WHERE in_dns = 1 AND state = 'retired' ORDER BY id LIMIT ?", (limit,)
+        )
+        return [_device(row) for row in rows]
+
+    def silent_in_dns(self, *, seen_before_s: int, limit: int) -> list[Device]:
+        """Devices in DNS that did not call since, the longest silent first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM device WHERE in_dns = 1 AND last_seen_s < ? AND state <> 'retired'"
+            " ORDER BY last_seen_s LIMIT ?",
+            (seen_before_s, limit),
+        )
+        return [_device(row) for row in rows]
+
+    def leave_dns(self, device_id: str) -> None:
+        self._sql("UPDATE device SET in_dns = 0 WHERE id = ?", (device_id,))
+
+    def seen(self, device_id: str, *, now_s: int) -> None:
+        """The box called; its name belongs into DNS."""
+        self._sql("UPDATE device SET last_seen_s = ?, in_dns = 1 WHERE id = ?", (now_s, device_id))
 
     def add(self, device: Device) -> None:
         ratchet = device.ratchet
@@ -119,7 +152,7 @@ class Devices:
         changed = self._sql(
             "UPDATE device SET firmware = ?, state = ?, contribution = ?, source = ?, last_seen_s = ?, addresses = ?,"
             " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?,"
-            " cmd_seq = ?, thumbprint = ?, fingerprint = ?, tags = ?, retired = ?, in_dns = ?"
+            " cmd_seq = ?, thumbprint = ?, fingerprint = ?, policy = ?, tags = ?, retired = ?, in_dns = ?"
             " WHERE id = ? AND token_hash = ?",
             (
                 device.firmware,
@@ -137,6 +170,7 @@ class Devices:
                 device.cmd_seq,
                 device.thumbprint,
                 ratchet.fingerprint,
+                device.policy,
                 " ".join(device.tags),
                 device.retired,
                 device.in_dns,

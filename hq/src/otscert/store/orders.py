@@ -135,6 +135,28 @@ class Orders:
         ).fetchone()
         return row is not None
 
+    def unfinished_of(self, device_id: str) -> list[Order]:
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM cert_order WHERE device_id = ? AND state NOT IN ('issued', 'failed')"
+            " ORDER BY created_at_s, id",
+            (device_id,),
+        )
+        return [_order(row) for row in rows]
+
+    def wake(self, device_id: str, *, now_s: int) -> int:
+        """Let the device's unfinished orders go on now; returns how many."""
+        return self._sql(
+            "UPDATE cert_order SET next_at_s = ? WHERE device_id = ? AND state NOT IN ('issued', 'failed')",
+            (now_s, device_id),
+        ).rowcount
+
+    def rest(self, seen: Order, *, next_at_s: int, reason: str) -> None:
+        """Keep the state and say why nothing is done for it until then; nothing failed, so no run is counted."""
+        self._sql(
+            "UPDATE cert_order SET next_at_s = ?, reason = ? WHERE id = ? AND state = ?",
+            (next_at_s, reason, seen.id, seen.state),
+        )
+
     def postpone(self, seen: Order, *, next_at_s: int, reason: str) -> None:
         """Keep the state, count the run that ended early, say why it waits and until when; or raise `Moved`."""
         changed = self._sql(

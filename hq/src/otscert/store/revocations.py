@@ -15,6 +15,14 @@ class Revocation:
     attempt: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """`problem` with `done_at_s`: given up; without it: the last try failed. Empty and done: revoked."""
+
+    done_at_s: int | None
+    problem: str
+
+
 class Revocations:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection.execute
@@ -35,11 +43,19 @@ class Revocations:
         )
         return [Revocation(certificate_sha256=row[0], reason=row[1], attempt=row[2]) for row in rows]
 
-    def done(self, certificate_sha256: str, *, now_s: int) -> None:
+    def done(self, certificate_sha256: str, *, now_s: int, problem: str = "") -> None:
+        """Nothing more is done about it; `problem` says why it could not be revoked, when it could not."""
         self._sql(
-            "UPDATE revocation SET done_at_s = ?, problem = '' WHERE certificate_sha256 = ?",
-            (now_s, certificate_sha256),
+            "UPDATE revocation SET done_at_s = ?, problem = ? WHERE certificate_sha256 = ?",
+            (now_s, problem, certificate_sha256),
         )
+
+    def outcome(self, certificate_sha256: str) -> Outcome | None:
+        """What has become of it; None when nobody asked."""
+        row = self._sql(
+            "SELECT done_at_s, problem FROM revocation WHERE certificate_sha256 = ?", (certificate_sha256,)
+        ).fetchone()
+        return Outcome(done_at_s=row[0], problem=row[1]) if row else None
 
     def failed(self, certificate_sha256: str, *, problem: str, next_at_s: int) -> None:
         self._sql(

@@ -165,11 +165,12 @@ CREATE INDEX admission_request_asked ON admission_request (asked_at_s, txid);
 
 -- SHA-256 of the bytes that a box's kernel gave at a start, before anything was mixed in. Two equal ones: it repeats.
 CREATE TABLE canary (
-    sha256          TEXT    PRIMARY KEY,
+    sha256          TEXT    NOT NULL,
     device_id       TEXT    NOT NULL,
-    boot            INTEGER NOT NULL,
+    boot            INTEGER NOT NULL, -- the start that had it: said again by the same start it proves nothing
     model           TEXT    NOT NULL,
-    seen_at_s       INTEGER NOT NULL
+    seen_at_s       INTEGER NOT NULL,
+    PRIMARY KEY (sha256, device_id, boot)
 ) STRICT;
 CREATE INDEX canary_by_time ON canary (seen_at_s);
 
@@ -226,7 +227,8 @@ CREATE TABLE certificate (
     not_after_s     INTEGER NOT NULL,
     chain_pem       TEXT    NOT NULL,
     issued_at_s     INTEGER NOT NULL,
-    served_at_s     INTEGER
+    served_at_s     INTEGER,
+    replaced        INTEGER NOT NULL -- 1: of an identity that is over; kept for the record, and to be revoked
 ) STRICT;
 CREATE INDEX certificate_by_device ON certificate (device_id, issued_at_s);
 

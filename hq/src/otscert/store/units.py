@@ -47,6 +47,12 @@ class Units:
         ).fetchone()
         return _unit(row) if row else None
 
+    def named(self, text: str) -> list[Unit]:
+        """The unit with this short id, or up to two with this serial number (of different models)."""
+        unit = self._sql(f"SELECT {_COLUMNS} FROM factory_unit WHERE short_id = ?", (text,)).fetchone()
+        rows = [unit] if unit else self._sql(f"SELECT {_COLUMNS} FROM factory_unit WHERE serial = ? LIMIT 2", (text,))
+        return [_unit(row) for row in rows]
+
     def like(self, units: Sequence[Unit]) -> list[Unit]:
         """Units that are there and share a key, a short id, or model and serial number with one of these."""
         found: list[Unit] = []
@@ -91,8 +97,9 @@ class Units:
             (model, serial, reason, now_s),
         )
 
-    def unblock_serial(self, model: str, serial: str) -> None:
-        self._sql("DELETE FROM blocked_serial WHERE model = ? AND serial = ?", (model, serial))
+    def unblock_serial(self, model: str, serial: str) -> bool:
+        """False when it was not blocked."""
+        return bool(self._sql("DELETE FROM blocked_serial WHERE model = ? AND serial = ?", (model, serial)).rowcount)
 
     def blocked(self, model: str, serial: str) -> str | None:
         """Why this serial number is blocked; None when it is not."""

@@ -1,0 +1,104 @@
+"""Finds the box that an operator means, and shows it as the document that `--json` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from otscert.cli import show
+from otscert.cli.errors import CommandFailed
+from otscert.config import Config
+from otscert.domain.device import Device, may_order
+from otscert.domain.names import certificate_names
+from otscert.domain.unit import Unit
+from otscert.store.transaction import Transaction
+
+_SHOWN_ALIKE = 5
+
+
+def find_device(transaction: Transaction, config: Config, text: str) -> Device:
+    """The box with this id, label, name or serial number; by serial number the one in service."""
+    found = _find(transaction, config, text)
+    if found is None:
+        raise _nobody(text)
+    return found
+
+
+def find_one(transaction: Transaction, config: Config, text: str) -> Device:
+    """As `find_device`, for what cannot be undone: a serial number of several boxes in service names none of them."""
+    _refuse_several(transaction, text)
+    return find_device(transaction, config, text)
+
+
+def find_box(transaction: Transaction, config: Config, text: str) -> tuple[Device | None, Unit | None]:
+    """A box or the stamped unit that it is: also one that has not enrolled yet, also by short id."""
+    device = _find(transaction, config, text)
+    units = transaction.units.named(text) if device is None else []
+    if len(units) > 1:
+        models = " and ".join(sorted(unit.model for unit in units))
+        raise CommandFailed(f"units of the models {models} have the serial number {text}: give the short id instead")
+    if units:
+        unit = units[0]
+        return transaction.devices.get(unit.device_id) if unit.device_id else None, unit
+    if device is None:
+        raise _nobody(text, or_unit=True)
+    _refuse_several(transaction, text)
+    return device, transaction.units.by_thumbprint(device.unit) if device.unit else None
+
+
+def device_view(device: Device, config: Config) -> dict[str, Any]:
+    permission = may_order(device)
+    return {
+        "id": device.id,
+        "label": device.label,
+        "names": list(certificate_names(device.label, config.zone.origin)),
+        "model": device.model,
+        "serial": device.serial,
+        "firmware": device.firmware,
+        "state": device.state.value,
+        "may_order": permission.allowed,
+        "may_order_reason": permission.reason,
+        "retired": device.retired.value if device.retired else None,
+        "in_dns": device.in_dns and device.retired is None,
+        "policy": device.policy,
+        "tags": list(device.tags),
+        "unit": device.unit,
+        "contribution": device.contribution,
+        "source": device.source,
+        "addresses": list(device.addresses),
+        "admitted_at": show.moment(device.admitted_at_s),
+        "last_seen_at": show.moment(device.last_seen_s),
+        "last_seen_s": device.last_seen_s,
+        "served_sha256": device.served_sha256,
+        "unserved": device.unserved,
+    }
+
+
+def unit_view(unit: Unit) -> dict[str, Any]:
+    """A stamped unit; never its keys or the hash of its setup code."""
+    return {
+        "model": unit.model,
+        "serial": unit.serial,
+        "short_id": unit.short_id,
+        "batch": unit.batch,
+        "state": unit.state.value,
+        "device": unit.device_id,
+        "board_known": unit.fingerprint is not None,
+    }
+
+
+def _find(transaction: Transaction, config: Config, text: str) -> Device | None:
+    label = text.rstrip(".").lower().removesuffix(f".{config.zone.origin}")
+    return transaction.devices.find(text) or transaction.devices.find(label)
+
+
+def _refuse_several(transaction: Transaction, text: str) -> None:
+    alike = [device for device in transaction.devices.of_serial(text, limit=_SHOWN_ALIKE) if device.retired is None]
+    if len(alike) > 1:
+        ids = ", ".join(f"{device.id} ({device.label})" for device in alike)
+        raise CommandFailed(f"{show.printable(text)!r} is the serial number of several boxes: give an id. {ids}")
+
+
+def _nobody(text: str, *, or_unit: bool = False) -> CommandFailed:
+    what = "no box has the id, label, name or serial number"
+    more = ", and no unit the short id or serial number" if or_unit else ""
+    return CommandFailed(f"{what} {show.printable(text)!r}{more}: otscert device list shows all boxes")
