@@ -26,6 +26,7 @@ async def run(folder: Path) -> list[findings.Finding]:
     found += await twins.numbered_twins(folder, say)
     async with run_headquarters(folder) as hq:
         found += await twins.agent_twins(folder, hq, say)
+        found += await twins.factory_twins(folder, hq, say)
     say("done")
     return found
 

@@ -13,10 +13,14 @@ from pathlib import Path
 import aiohttp
 
 from lab.image import Answer
+from otscert.domain.admission import Policy
 from tests.harness.box import open_session
-from tests.harness.hq import HqOptions, RunningHq, run_hq
+from tests.harness.hq import HqOptions, RunningHq, make_model, run_hq
 
 MODEL = "box"
+"""Open to everybody, as for a maker whose factory stays as it is."""
+STAMPED_MODEL = "stamped-box"
+"""Only for units of an imported manifest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,5 +59,6 @@ class Headquarters:
 
 @asynccontextmanager
 async def run_headquarters(folder: Path) -> AsyncIterator[Headquarters]:
-    async with run_hq(HqOptions(folder=folder)) as running, open_session(running) as session:
+    models = {MODEL: make_model(MODEL), STAMPED_MODEL: make_model(STAMPED_MODEL, policies=(Policy.FACTORY,))}
+    async with run_hq(HqOptions(folder=folder, models=models)) as running, open_session(running) as session:
         yield Headquarters(running=running, session=session)

@@ -73,7 +73,7 @@ def agent_image(*, hq_url: str, hq_roots: bytes, model: str, settings: Mapping[s
     )
 
 
-def extra(*, answer: Answer | None = None, factory: str | None = None) -> bytes:
+def extra(*, answer: Answer | None = None, factory: bytes | None = None) -> bytes:
     """Return the second archive: HQ's answer (or the empty place for it), and a unit's factory secret if it has one."""
     text = b""
     if answer is not None:
@@ -87,7 +87,7 @@ def extra(*, answer: Answer | None = None, factory: str | None = None) -> bytes:
         raise LabError(f"HQ's answer takes {len(text)} bytes, its place in the image has {ANSWER_BYTES}")
     entries = [cpio.file("lab/answer", text.ljust(ANSWER_BYTES))]
     if factory is not None:
-        entries.append(cpio.file(FACTORY, factory.encode() + b"\n", mode=0o600))
+        entries.append(cpio.file(FACTORY, factory, mode=0o600))
     return cpio.archive(entries)
 
 

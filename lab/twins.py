@@ -15,10 +15,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from lab import findings, image, machine
+from lab import factory, findings, image, machine
 from lab.errors import LabError
 from lab.findings import Finding
-from lab.headquarters import MODEL, Headquarters
+from lab.headquarters import MODEL, STAMPED_MODEL, Headquarters
 from lab.image import Answer
 from otscert_agent.wire import b64, jws
 from otscert_agent.wire.messages import Challenge, Granted
@@ -26,6 +26,7 @@ from otscert_agent.wire.messages import Challenge, Granted
 PLAIN = "openssl alone"
 NUMBERED = "openssl alone, boards with serial numbers"
 AGENT = "with the agent"
+FACTORY = "with the agent and a factory secret"
 TWINS = (1, 2)
 
 Say = Callable[[str], None]
@@ -64,21 +65,54 @@ async def agent_twins(folder: Path, hq: Headquarters, say: Say) -> list[Finding]
     hellos = await _boot(folder, "A", [initramfs + image.extra() for _ in TWINS])
     said = [boot.word("body-1") for boot in hellos]
     found = [
+        findings.expected(AGENT, "entropy_avail, the kernel is content", "256", *_texts(hellos, "entropy_avail")),
         findings.equal(AGENT, "SHA-256 of the hello, every byte: the same (true twins)", *map(_digest, said)),
-        findings.equal(AGENT, "D0, the box's half of the key: the same", *map(_d0, said)),
+        findings.equal(AGENT, "D0, the box's half of the key: the same", *(_hello(each)["d0"] for each in said)),
     ]
     if not all(finding.holds for finding in found):
         return found  # no twins: what follows would show nothing
     say("HQ answers the same hello twice")
-    answers = [await hq.post(boot.text("url-1"), boot.word("body-1")) for boot in hellos]
-    challenges = [_payload(answer, Challenge.TYP) for answer in answers]
-    halves = [_digest(challenge["contribution"]["open"].encode()) for challenge in challenges]
+    answers, contributions = await _ask(hq, hellos)
+    halves = [_digest(contribution["open"].encode()) for contribution in contributions]
     found.append(findings.different(AGENT, "SHA-256 of r, HQ's half: different", *halves))
     say("the agent, boot B: the same image and HQ's answer; each writes its enrolment")
     enrols = await _boot(folder, "B", [initramfs + image.extra(answer=answer) for answer in answers])
     repeated = [_digest(boot.word("body-1")) for boot in enrols]
     found.append(findings.equal(AGENT, "the hello of boot B: still that of boot A", _digest(said[0]), *repeated))
     return found + await _admit(AGENT, hq, enrols, contribution="open", say=say)
+
+
+async def factory_twins(folder: Path, hq: Headquarters, say: Say) -> list[Finding]:
+    """The same with 32 bytes of the factory in each box: the twins differ from the start, and `r` never travels."""
+    say("the factory stamps two units, and HQ imports their manifest")
+    secrets = await factory.stamped_units(folder, hq, ["AAAA", "BBBB"])
+    initramfs = image.agent_image(
+        hq_url=hq.running.url,
+        hq_roots=hq.running.roots_pem,
+        model=STAMPED_MODEL,
+        settings={"factory_file": f"/{image.FACTORY}"},
+    )
+    say("the agent, boot A: one image, and each unit's own secret")
+    hellos = await _boot(folder, "FA", [initramfs + image.extra(factory=secret) for secret in secrets])
+    said = [boot.word("body-1") for boot in hellos]
+    found = [
+        findings.equal(FACTORY, "canary, the kernel's own bytes: the same (true twins)", *_canaries(said)),
+        findings.different(FACTORY, "D0, the box's half of the key: different", *(_hello(each)["d0"] for each in said)),
+    ]
+    say("HQ answers each, sealed to the unit's factory key")
+    answers, contributions = await _ask(hq, hellos)
+    in_clear = ["r" if contribution.get("open") else "nothing" for contribution in contributions]
+    found.append(findings.expected(FACTORY, "what of r is in HQ's answer", "nothing", *in_clear))
+    say("the agent, boot B: the same images and HQ's answer")
+    places = [image.extra(answer=answer, factory=secret) for answer, secret in zip(answers, secrets, strict=True)]
+    enrols = await _boot(folder, "FB", [initramfs + place for place in places])
+    return found + await _admit(FACTORY, hq, enrols, contribution="sealed", say=say)
+
+
+async def _ask(hq: Headquarters, hellos: Sequence[machine.Boot]) -> tuple[list[Answer], list[dict[str, str]]]:
+    """Hand the hellos to HQ; its answers as they came, and the contributions in them."""
+    answers = [await hq.post(boot.text("url-1"), boot.word("body-1")) for boot in hellos]
+    return answers, [_payload(answer, Challenge.TYP)["contribution"] for answer in answers]
 
 
 async def _admit(
@@ -142,8 +176,12 @@ def _payload(answer: Answer, typ: str) -> dict[str, Any]:
     return jws.json_object(signed.payload, what="payload")
 
 
-def _d0(hello: bytes) -> str:
-    return str(jws.json_object(jws.parse(hello).payload, what="hello")["d0"])
+def _hello(body: bytes) -> dict[str, Any]:
+    return jws.json_object(jws.parse(body).payload, what="hello")
+
+
+def _canaries(hellos: Sequence[bytes]) -> list[str]:
+    return [_hello(each)["canary"] for each in hellos]
 
 
 def _csr(enrolment: bytes) -> x509.CertificateSigningRequest:

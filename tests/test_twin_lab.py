@@ -46,6 +46,16 @@ async def test_two_first_boots_of_one_image_with_the_agent_get_two_keys_two_iden
 
 @BOOTS
 @pytest.mark.usefixtures("real_machine")
+async def test_two_first_boots_of_one_image_with_a_factory_secret_each_get_sealed_contributions(
+    tmp_path: Path,
+) -> None:
+    async with run_headquarters(tmp_path) as hq:
+        assert failed(await twins.factory_twins(tmp_path, hq, print)) == []
+        assert await hq.running.count("device") == 2
+
+
+@BOOTS
+@pytest.mark.usefixtures("real_machine")
 async def test_a_guest_that_does_not_end_in_time_is_ended(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="did not switch itself off within 1 s"):
         await machine.boot(image.plain_image(), tmp_path / "boot", limit_s=1)

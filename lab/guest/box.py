@@ -13,8 +13,10 @@ import traceback
 from pathlib import Path
 
 from otscert_agent import app, config, entropy
+from otscert_agent.board import Board
 from otscert_agent.disk import Disk
 from otscert_agent.errors import UnreachableError
+from otscert_agent.factory_secret import FactorySecret
 from otscert_agent.loop import Agent
 from otscert_agent.parts import Parts
 from otscert_agent.report import Report
@@ -23,7 +25,7 @@ from otscert_agent.transport import Reply
 
 ANSWER = Path("/lab/answer")
 ENTROPY_AVAIL = Path("/proc/sys/kernel/random/entropy_avail")
-LOOKS = 12  # of five seconds each
+MOST_WAITS = 12
 
 
 class Silence(Exception):
@@ -34,7 +36,8 @@ class SerialPort:
     """The agent's transport: one answer at most, to the first request."""
 
     def __init__(self) -> None:
-        self._sent = 0
+        self.sent = 0
+        self.silent = False
 
     def connect(self) -> None:
         """Nothing to open."""
@@ -43,26 +46,29 @@ class SerialPort:
         """Nothing to close."""
 
     def post(self, url: str, body: bytes) -> Reply:
-        self._sent += 1
-        say(f"url-{self._sent}", url.encode())
-        say(f"body-{self._sent}", body)
-        answer = ANSWER.read_bytes().strip() if self._sent == 1 else b""
+        self.sent += 1
+        say(f"url-{self.sent}", url.encode())
+        say(f"body-{self.sent}", body)
+        answer = ANSWER.read_bytes().strip() if self.sent == 1 else b""
         if not answer:
+            self.silent = True
             raise UnreachableError("nobody answers on the serial port")
         reply = json.loads(answer)
         return Reply(reply["status"], reply["content_type"], base64.b64decode(reply["body"]))
 
 
 class EndOfTime:
-    """The agent's waiter: ends the agent when it begins to wait, or has looked in vain for randomness for a while."""
+    """The agent's waiter: ends the agent when it waits for an answer, or has waited often for something else."""
 
-    def __init__(self) -> None:
-        self._looks = 0
+    def __init__(self, port: SerialPort) -> None:
+        self._port = port
+        self._waits = 0
 
     def wait(self, seconds: float) -> None:
-        self._looks += 1
-        if seconds > 0 or self._looks == LOOKS:
+        self._waits += 1
+        if self._port.silent or self._waits == MOST_WAITS:
             raise Silence
+        time.sleep(seconds)
 
     def now(self) -> float:
         return time.monotonic()
@@ -77,14 +83,16 @@ def main() -> None:
     disk = Disk(settings.state_dir)
     disk.prepare()
     disk.lock()
-    store, kernel = Store(disk), entropy.LinuxKernel()
+    store, kernel, port = Store(disk), entropy.LinuxKernel(), SerialPort()
+    secret = FactorySecret(settings)
     parts = Parts(
         disk=disk,
         store=store,
         kernel=kernel,
-        waiter=EndOfTime(),
+        waiter=EndOfTime(port),
         report=Report(disk, as_json=True),
-        converse=app.converse_with(settings, disk, store, kernel, SerialPort()),
+        converse=app.converse_with(settings, disk, store, kernel, port, secret=secret),
+        board=Board(settings.serial, secret),
     )
     agent = Agent(parts)
     try:
