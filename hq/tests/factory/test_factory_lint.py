@@ -105,6 +105,14 @@ def test_a_factory_secret_is_refused_wherever_it_lies_and_not_repeated(image: Pa
     assert SECRET not in str(checks)
 
 
+def test_what_the_agent_would_take_for_its_secret_is_one(image: Path) -> None:
+    """It may be 32 raw bytes, which look like nothing."""
+    put(image, "etc/otscert/agent.toml", 'factory_file = "/factory/otscert"\n')
+    assert look(image) == []  # its partition is mounted there on the box
+    put(image, "factory/otscert", "thirty-two bytes, of one unit...")
+    assert [check.what for check in look(image)] == ["/factory/otscert holds a factory secret"]
+
+
 @pytest.mark.parametrize(
     "path",
     ["var/lib/systemd/random-seed", "etc/urandom.seed", "boot/loader/random-seed", "var/lib/seedrng/seed.credit"],

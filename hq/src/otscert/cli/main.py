@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli import config, demo, device, doctor, hq_root, init, issuer, order, serve
+from otscert.cli import config, demo, device, doctor, factory, hq_root, init, issuer, order, serve
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import examples
 from otscert.config import ConfigError
+from otscert.factory.errors import FactoryError
 from otscert.pki.files import PkiError
 from otscert.pki.seal import SealBroken
 from otscert.store.errors import StoreError
@@ -50,6 +51,7 @@ def build(*, decorated: bool = True) -> typer.Typer:
         "issuer": issuer,
         "config": config,
         "hq-root": hq_root,
+        "factory": factory,
     }.items():
         commands.add_typer(group.commands(), name=name)
     return commands
@@ -74,6 +76,6 @@ def main() -> None:
     """Run a command; errors that a person can act on are one line on stderr and exit status 1."""
     try:
         build(decorated=sys.stdout.isatty() and sys.stderr.isatty())()
-    except (ConfigError, CommandFailed, StoreError, PkiError, SealBroken) as error:
+    except (ConfigError, CommandFailed, StoreError, PkiError, SealBroken, FactoryError) as error:
         print(f"otscert: {error}", file=sys.stderr)  # noqa: T201 - the terminal is the interface
         sys.exit(1)

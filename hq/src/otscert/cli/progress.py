@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 
 import typer
 
@@ -15,14 +16,15 @@ _PIPE_EVERY_S = 10.0
 class Progress:
     """Call it as often as you like; `finish` leaves the terminal clean."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._terminal = sys.stderr.isatty()
-        self._next_s = time.monotonic() + _FIRST_AFTER_S
+        self._next_s = clock() + _FIRST_AFTER_S
         self._shown = False
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """So many of `what` (units, labels) are done."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         if now_s < self._next_s:
             return
         self._next_s = now_s + (_TERMINAL_EVERY_S if self._terminal else _PIPE_EVERY_S)

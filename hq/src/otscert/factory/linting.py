@@ -49,10 +49,14 @@ def lint(image: Image) -> list[Check]:
     settings, checks = _agent_settings(image)
     state_dirs = {STATE_DIR, str(settings.get("state_dir", STATE_DIR))}
     checks += _check_token(image, settings)
+    secret = _configured(image, settings, "factory_file")
     folders = [found for path in sorted(state_dirs) if (found := image.real(path)) is not None]
     seeds = {found: path for path in _SEEDS if (found := image.real(path)) is not None}
     for path in image.files():
-        checks += _check_file(image, path, state_dirs=folders, seeds=seeds)
+        if path == secret:
+            checks.append(_secret(image.shown(path)))
+        else:
+            checks += _check_file(image, path, state_dirs=folders, seeds=seeds)
     checks += _check_links(image, folders)
     checks += _check_machine_id(image)
     return checks
@@ -75,11 +79,16 @@ def _agent_settings(image: Image) -> tuple[dict[str, Any], list[Check]]:
         return {}, [check]
 
 
+def _configured(image: Image, settings: dict[str, Any], name: str) -> Path | None:
+    """The file that a setting names, None when it is not set or not in the image."""
+    path = settings.get(name)
+    return image.real(str(PurePosixPath("/") / path)) if isinstance(path, str) and path else None
+
+
 def _check_token(image: Image, settings: dict[str, Any]) -> Iterator[Check]:
-    name, configured = "image.token", settings.get("token_file")
+    name, configured, found = "image.token", settings.get("token_file"), _configured(image, settings, "token_file")
     if not isinstance(configured, str) or not configured:
         return
-    found = image.real(str(PurePosixPath("/") / configured))
     if found is None:
         what, mend = f"token_file {configured} is not in the image", "put it there, mode 0600, or take the setting out"
         yield odd(name, what, why="the agent does not start without it, unless it is added later", mend=mend)
@@ -127,12 +136,7 @@ def _check_content(image: Image, path: Path, shown: str) -> Iterator[Check]:
     elif path.name == "key.pem" and _PRIVATE_KEY.search(data) and path.with_name("chain.pem").exists():
         yield _state(shown, "it is a box's private key beside its certificate")
     elif _is_secret(path, data):
-        yield bad(
-            "image.secret",
-            f"{shown} holds a factory secret",
-            why="every box would be the same unit, and HQ would quarantine it",
-            mend="remove it; secrets are written to each unit's own partition. Take that unit off the line",
-        )
+        yield _secret(shown)
 
 
 def _is_state(data: bytes) -> bool:
@@ -170,6 +174,15 @@ def _check_machine_id(image: Image) -> Iterator[Check]:
     if data is not None and data.strip() not in {b"", b"uninitialized"}:
         what, why = "/etc/machine-id is set", "every box would have the same one, in DHCP and in logs, too"
         yield odd("image.machine-id", what, why=why, mend="leave the file empty: systemd fills it at first boot")
+
+
+def _secret(shown: str) -> Check:
+    return bad(
+        "image.secret",
+        f"{shown} holds a factory secret",
+        why="every box would be the same unit, and HQ would quarantine it",
+        mend="remove it; secrets are written to each unit's own partition. Take that unit off the line",
+    )
 
 
 def _state(shown: str, what: str) -> Check:
