@@ -73,6 +73,10 @@ class Enrolment:
         row = open_transaction(transaction, request)
         if row.device_id is None:
             check_binding(transaction, request, row)
+        elif request.known is not None and request.known.device_id == row.device_id:
+            renewing = transaction.devices.get(row.device_id)
+            if renewing is not None:
+                refuse_retired(renewing)
         try:
             refuse_unwelcome(transaction, row, now_s=request.now_s)
         except UnitRefused as refused:  # what it wrote stays: a unit on two boards is quarantined now
@@ -213,7 +217,6 @@ class Enrolment:
         device = transaction.devices.get(row.device_id or "")
         if device is None:
             raise Refusal(ProblemType.UNKNOWN_KEY, "HQ does not know this device any more")
-        refuse_retired(device)
         check_epoch(device, request.message.epoch_token)
         permission = may_order(device)
         if not permission.allowed:
