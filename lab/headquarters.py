@@ -56,6 +56,10 @@ class Headquarters:
             for label, identity, key, contribution, policy in rows
         ]
 
+    async def marks(self, model: str) -> list[str]:
+        """Return what HQ holds against a model."""
+        return [row[0] for row in await self.running.rows("SELECT kind FROM model_mark WHERE model = ?", model)]
+
 
 @asynccontextmanager
 async def run_headquarters(folder: Path) -> AsyncIterator[Headquarters]:

@@ -20,6 +20,7 @@ from lab.errors import LabError
 from lab.findings import Finding
 from lab.headquarters import MODEL, STAMPED_MODEL, Headquarters
 from lab.image import Answer
+from otscert.service.canary import RNG_REPEATS
 from otscert_agent.wire import b64, jws
 from otscert_agent.wire.messages import Challenge, Granted
 
@@ -79,7 +80,7 @@ async def agent_twins(folder: Path, hq: Headquarters, say: Say) -> list[Finding]
     enrols = await _boot(folder, "B", [initramfs + image.extra(answer=answer) for answer in answers])
     repeated = [_digest(boot.word("body-1")) for boot in enrols]
     found.append(findings.equal(AGENT, "the hello of boot B: still that of boot A", _digest(said[0]), *repeated))
-    return found + await _admit(AGENT, hq, enrols, contribution="open", say=say)
+    return found + await _admit(AGENT, hq, MODEL, enrols, contribution="open", say=say)
 
 
 async def factory_twins(folder: Path, hq: Headquarters, say: Say) -> list[Finding]:
@@ -106,7 +107,7 @@ async def factory_twins(folder: Path, hq: Headquarters, say: Say) -> list[Findin
     say("the agent, boot B: the same images and HQ's answer")
     places = [image.extra(answer=answer, factory=secret) for answer, secret in zip(answers, secrets, strict=True)]
     enrols = await _boot(folder, "FB", [initramfs + place for place in places])
-    return found + await _admit(FACTORY, hq, enrols, contribution="sealed", say=say)
+    return found + await _admit(FACTORY, hq, STAMPED_MODEL, enrols, contribution="sealed", say=say)
 
 
 async def _ask(hq: Headquarters, hellos: Sequence[machine.Boot]) -> tuple[list[Answer], list[dict[str, str]]]:
@@ -116,7 +117,7 @@ async def _ask(hq: Headquarters, hellos: Sequence[machine.Boot]) -> tuple[list[A
 
 
 async def _admit(
-    experiment: str, hq: Headquarters, enrols: Sequence[machine.Boot], *, contribution: str, say: Say
+    experiment: str, hq: Headquarters, model: str, enrols: Sequence[machine.Boot], *, contribution: str, say: Say
 ) -> list[Finding]:
     """Hand the enrolments to HQ; what it says to them, and what it has on record afterwards."""
     say("HQ takes both enrolments")
@@ -135,6 +136,8 @@ async def _admit(
         findings.expected(
             experiment, "HQ's contribution on record", contribution, *(record.contribution for record in records)
         ),
+        # Their canaries were equal: HQ has learned from two boxes that the model's generator repeats.
+        findings.expected(experiment, "HQ's mark on the model", RNG_REPEATS, *await hq.marks(model)),
     ]
 
 

@@ -19,7 +19,7 @@ import trustme
 
 from otscert.ops.pebble import Pebble, PebbleFailedError, PebbleNotFoundError, find_pebble
 from otscert.ops.pebble_probe import Health, get, probe
-from parts.catalog import CHECKOUT, PartError, Pin
+from parts.catalog import CHECKOUT, PartError, Pin, read_pins, unpacked_parts
 from parts.fetch import choose
 from parts.sources import choose_mirror, parse_deb822, parse_one_line
 from tests.harness.parts import require_part
@@ -125,6 +125,18 @@ def test_the_pinned_version_is_taken_even_when_a_newer_one_is_there() -> None:
     pin = Pin(version="1.0-1", sha256="aa")
     newer = Pin(version="1.1-1", sha256="bb")
     assert choose(package="nsd", where="sid-amd64", pin=pin, available=[newer, pin]) == (pin, None)
+
+
+def test_every_package_of_a_part_is_pinned_for_every_machine_that_has_the_part() -> None:
+    pins = read_pins()
+    missing = [
+        f"{package} for {part.suite}-{architecture}"
+        for part in unpacked_parts().values()
+        for architecture in part.architectures
+        for package in (part.package, *part.libraries)
+        if package not in pins.get(f"{part.suite}-{architecture}", {})
+    ]
+    assert missing == []
 
 
 def test_a_moved_version_is_taken_aloud() -> None:

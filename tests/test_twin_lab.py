@@ -13,8 +13,8 @@ from lab.errors import LabError
 from lab.headquarters import run_headquarters
 from tests.harness.parts import require_part
 
-# A boot takes some seconds of a free core; a busy machine may need many times that.
-BOOTS = pytest.mark.timeout(400)
+# A boot takes some seconds of a free core; a busy machine may need many times that. Two boots that hang end before this.
+BOOTS = pytest.mark.timeout(660)
 
 
 @pytest.fixture
