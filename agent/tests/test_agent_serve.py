@@ -18,9 +18,10 @@ from agent.tests.harness.box import HeldTime, TestBox
 from agent.tests.harness.hq import FakeHq
 
 from otscert_agent import app, page, served
+from otscert_agent.acceptor import MAX_CONNECTIONS
 from otscert_agent.disk import Disk
 from otscert_agent.page import BoxStatus
-from otscert_agent.serve import MAX_CONNECTIONS, PairError, ReloadingHttpsServer
+from otscert_agent.serve import PairError, ReloadingHttpsServer
 from otscert_agent.steps import Step
 
 NAME = "abc.boxes.example.com"

@@ -56,6 +56,12 @@ def addresses(configured: list[str]) -> list[str]:
     return found
 
 
+def is_online() -> bool:
+    """Whether any interface has an address with which another machine could be reached (nothing is sent)."""
+    found = [text for text in _ipv4_addresses() if not text.startswith(("127.", "169.254."))]
+    return bool(found) or any(not text.startswith(("::1", "fe80:")) for text in _ipv6_addresses())
+
+
 def _is_private(address: Any, ipaddress: Any) -> bool:
     # The default policy of protocol.md, "Addresses and the zone"; Python's is_private also says yes to 0.0.0.0.
     if address.version == 4:

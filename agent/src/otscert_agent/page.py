@@ -11,15 +11,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable
 
+from otscert_agent import http_head
+
 if TYPE_CHECKING:
     import ssl
 
     from otscert_agent.serve import Handler
 
 PATH_OK = "/.well-known/ots/ok"
-MAX_HEAD_BYTES = 16 * 1024
 HEAD_TIMEOUT_S = 10.0  # when the connection brings no limit of its own
 
+_TEXT = "text/plain; charset=utf-8"
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width">
 <style>body{{font:1rem/1.5 system-ui,sans-serif;margin:2rem auto;max-width:44rem;padding:0 1rem;color:#1c2733}}
@@ -61,29 +63,19 @@ def render(status: BoxStatus) -> str:
 
 def answer(request: bytes, status: BoxStatus) -> bytes:
     """The whole HTTP/1.1 answer to the head of a request."""
-    method, _, rest = request.partition(b" ")
-    path = rest.split(b" ", 1)[0].split(b"?", 1)[0].decode("latin-1")
-    if method not in {b"GET", b"HEAD"}:
-        code, kind, text = "405 Method Not Allowed", "text/plain; charset=utf-8", "This page can only be read.\n"
-    elif path == "/":
-        code, kind, text = "200 OK", "text/html; charset=utf-8", render(status)
-    elif path == PATH_OK:
+    head = http_head.parse(request)
+    if head.method not in {"GET", "HEAD"}:
+        return http_head.answer("405 Method Not Allowed", _TEXT, "This page can only be read.\n")
+    with_body = head.method == "GET"
+    if head.path == "/":
+        return http_head.answer("200 OK", "text/html; charset=utf-8", render(status), with_body=with_body)
+    if head.path == PATH_OK:
         # The device id tells this box from another one that has the same private address in another network.
-        code, kind, text = "200 OK", "application/json", json.dumps({"device": status.device_id, "name": status.name})
-    else:
-        code, kind, text = "404 Not Found", "text/plain; charset=utf-8", "There is nothing here.\n"
-    body = text.encode()
-    head = [
-        f"HTTP/1.1 {code}",
-        f"Content-Type: {kind}",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        "X-Content-Type-Options: nosniff",
-        "Connection: close",
-    ]
-    if path == PATH_OK:
-        head.append("Access-Control-Allow-Origin: *")  # the box's own plain HTTP page asks from another origin
-    return "\r\n".join([*head, "", ""]).encode() + (b"" if method == b"HEAD" else body)
+        found = json.dumps({"device": status.device_id, "name": status.name})
+        # The box's own plain HTTP page asks from another origin.
+        more = ("Access-Control-Allow-Origin: *",)
+        return http_head.answer("200 OK", "application/json", found, more=more, with_body=with_body)
+    return http_head.answer("404 Not Found", _TEXT, "There is nothing here.\n", with_body=with_body)
 
 
 def handler(status: Callable[[], BoxStatus]) -> Handler:
@@ -91,18 +83,9 @@ def handler(status: Callable[[], BoxStatus]) -> Handler:
 
     def handle(connection: ssl.SSLSocket, _address: object, _server: object) -> None:
         # What `serve` left as timeout is all that is left for the whole head, in however small pieces it comes.
-        ends = time.monotonic() + (connection.gettimeout() or HEAD_TIMEOUT_S)
-        request = b""
-        while b"\r\n\r\n" not in request:
-            left_s = ends - time.monotonic()
-            if left_s <= 0:
-                return
-            connection.settimeout(left_s)
-            received = connection.recv(4096)
-            request += received
-            if not received or len(request) > MAX_HEAD_BYTES:
-                return
-        connection.sendall(answer(request, status()))
+        request = http_head.read(connection, time.monotonic() + (connection.gettimeout() or HEAD_TIMEOUT_S))
+        if request is not None:
+            connection.sendall(answer(request, status()))
 
     return handle
 
