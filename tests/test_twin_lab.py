@@ -13,7 +13,7 @@ from lab.errors import LabError
 from lab.headquarters import run_headquarters
 from tests.harness.parts import require_part
 
-# A boot takes some seconds of a free core; a busy machine may need many times that. Two boots that hang end before this.
+# A boot takes some seconds of a free core, and may take `machine.LIMIT_S` of a busy one; a test boots twice in a row.
 BOOTS = pytest.mark.timeout(660)
 
 
