@@ -25,6 +25,7 @@ from otscert_agent.forget import forget
 from otscert_agent.parts import Handed, Parts
 from otscert_agent.reactions import Reaction, reaction_to
 from otscert_agent.readiness import LOOK_S, WAITING, Readiness
+from otscert_agent.sealing import HOLD_FILE
 from otscert_agent.serving import Serving
 from otscert_agent.starting import HARDWARE_LOOK_S, Start
 from otscert_agent.state import MAX_SEQ
@@ -37,11 +38,11 @@ if TYPE_CHECKING:  # cryptography is loaded when HQ is called, not while the box
 
 __all__ = ["Agent", "Handed", "Parts"]
 
-HOLD_FILE = "hold"  # a file of this name in the state folder keeps an image from enrolling
 HOLD_LOOK_S = 5.0
 FIRST_CHECKIN_S = 30.0  # after a start: spread over this span, when a street gets its power back at once
 ORDER_FIRST_S = 0.05  # pause when HQ says "again at once" without having held the call
 LEAST_CHECKIN_S = 1.0
+DEAF_WRITE_S = 600  # how much of the time without HQ a power cut may make the box forget
 
 
 class Agent:
@@ -62,7 +63,7 @@ class Agent:
         self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)
         self._checkin_s = max(handed.due - parts.waiter.now(), 0.0) if handed else None
         self._fresh_boot = True
-        self._failed_at: float | None = None
+        self._heard_at = parts.waiter.now()
 
     @property
     def served_as_issued(self) -> bool:
@@ -122,7 +123,7 @@ class Agent:
             return self._after(error)
         if event is not Event.AGAIN:
             self._backoff.reset()
-        self._failed_at = None
+        self._heard_at = self._parts.waiter.now()
         return event
 
     # ---- the steps
@@ -309,7 +310,7 @@ class Agent:
 
     def _react(self, error: ProblemError) -> Event:
         problem, why = error.problem, str(error)
-        self._failed_at = None  # a signed answer, and an acceptable one
+        self._heard_at = self._parts.waiter.now()  # a signed answer, and an acceptable one
         reaction = reaction_to(problem.type)
         conversation = self._converse()
         if self.step is Step.STEADY:
@@ -346,14 +347,11 @@ class Agent:
 
     def _note_deaf(self) -> None:
         """Count the time in which HQ gave no acceptable answer, so that one wrong date cannot last (`trust.floor`)."""
-        now = self._parts.waiter.now()
-        if self._failed_at is not None:
-            hq = self._store.state.hq
-            deaf_s = hq.deaf_s + int(now - self._failed_at)
-            self._store.learn(dataclasses.replace(hq, deaf_s=deaf_s))
-            if deaf_s // 3600 > hq.deaf_s // 3600:  # at most one write an hour for it
-                self._store.save()
-        self._failed_at = now
+        hq, more_s = self._store.state.hq, int(self._parts.waiter.now() - self._heard_at)
+        self._heard_at += more_s
+        self._store.learn(dataclasses.replace(hq, deaf_s=hq.deaf_s + more_s))
+        if self._store.state.hq.deaf_s // DEAF_WRITE_S > hq.deaf_s // DEAF_WRITE_S:
+            self._store.save()
 
     def _resume(self) -> Event:
         return resume_event(self._store.state, has_pair=self._serving.has_pair())

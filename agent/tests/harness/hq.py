@@ -111,14 +111,19 @@ class FakeHq:
         return f"https://127.0.0.1:{self._server.server_address[1]}"
 
     def start(self, folder: Path) -> FakeHq:
-        pair = folder / "hq.pem"
-        pair.write_bytes(self.tls.key_pem + self.tls.pem)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pair)
+        self._pair = folder / "hq.pem"
+        self._context = context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.serve(self.tls)
         self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
+
+    def serve(self, tls: pki.KeyPair) -> None:
+        """Give new connections this leaf from now on."""
+        self.tls = tls
+        self._pair.write_bytes(tls.key_pem + tls.pem)
+        self._context.load_cert_chain(self._pair)
 
     def stop(self) -> None:
         if self._server is not None:
