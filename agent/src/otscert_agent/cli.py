@@ -1,4 +1,4 @@
-"""`otscert-agent run | enroll | status`: arguments, signals and exit status, nothing else.
+"""`otscert-agent run | enroll | status | seal | reset`: arguments, signals and exit status, nothing else.
 
 Exit status: 0 done, 1 something in the surroundings failed, 2 a setting has to be changed.
 """
@@ -11,11 +11,16 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from otscert_agent import __version__, config
 from otscert_agent.errors import AgentError, ConfigError
+
+if TYPE_CHECKING:
+    from otscert_agent.sealing import Forgotten, Sealed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,12 +39,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from otscert_agent import app  # noqa: PLC0415  # --help and typos do not pay for the rest
+    from otscert_agent import app, sealing  # noqa: PLC0415  # --help and typos do not pay for the rest
 
     handed = app.inherited(os.environ)
     settings = config.load(options.config)
     if options.command == "status":
         return _show(app.status(settings), as_json=options.json)
+    if options.command == "seal":
+        return _show_sealed(sealing.seal(settings.state_dir, hold=options.hold), as_json=options.json)
+    if options.command == "reset":
+        return _show_forgotten(sealing.reset(settings.state_dir), as_json=options.json)
     if options.command == "run":
         box = app.Box(settings, report_json=options.json, page=True, patient=True, handed=handed)
         try:
@@ -72,6 +81,30 @@ def _show(found: dict[str, object], *, as_json: bool) -> int:
     return 0
 
 
+def _show_sealed(sealed: Sealed, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(asdict(sealed)))  # noqa: T201  # the command's output
+        return 0
+    for name in sealed.removed:
+        print(f"removed: {name}")  # noqa: T201  # same
+    if not sealed.removed:
+        print("nothing to remove")  # noqa: T201  # same
+    if sealed.hold:
+        print("on hold: a box with this image enrols when the file hold is removed")  # noqa: T201  # same
+    return 0
+
+
+def _show_forgotten(forgotten: Forgotten, *, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(asdict(forgotten)))  # noqa: T201  # the command's output
+    elif forgotten.device_id is None and not forgotten.names:
+        print("there was no identity to forget")  # noqa: T201  # same
+    else:
+        name = forgotten.names[0] if forgotten.names else forgotten.device_id
+        print(f"forgotten: {name}; the next start enrols as a new box")  # noqa: T201  # same
+    return 0
+
+
 def _stop(_signal: int, _frame: FrameType | None) -> None:
     # Wherever this interrupts, the state folder is as a power cut would leave it, and that is a promise anyway.
     raise SystemExit(0)
@@ -87,10 +120,14 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "boot, serve, renew: until stopped"),
         ("enroll", "once, until the certificate is installed (and served, with served_at)"),
         ("status", "show name, certificate and what the box waits for"),
+        ("seal", "before an image is taken: remove everything that the agent has written"),
+        ("reset", "factory reset: forget identity, name and key; the next start enrols as a new box"),
     ):
         command = commands.add_parser(name, help=sentence, description=sentence)
         command.add_argument("--config", type=Path, help="TOML file; every setting also as OTSCERT_AGENT_<NAME>")
         command.add_argument("--json", action="store_true", help="print JSON")
+        if name == "seal":
+            command.add_argument("--hold", action="store_true", help="leave the file hold: the image does not enrol")
     return parser
 
 

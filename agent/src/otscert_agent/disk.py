@@ -31,6 +31,13 @@ class FileOps:
         with os.fdopen(descriptor, "wb", buffering=0) as file:
             file.write(data)
 
+    def blank(self, path: Path) -> None:
+        """Overwrite the file's bytes where they lie: what is only unlinked is still in an image of the partition."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(bytes(os.fstat(descriptor).st_size))
+            os.fsync(descriptor)
+
     def fsync(self, path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -66,11 +73,18 @@ class Disk:
 
     def prepare(self) -> None:
         """Make the folder usable; raise `StateError` when it cannot be written."""
+        self.make()
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not (self.root / _PAIRS).is_dir():
                 self._ops.mkdir(self.root / _PAIRS)
                 self._ops.fsync(self.root)
+        except OSError as error:
+            raise StateError(f"the state folder {self.root} cannot be used: {error.strerror}") from None
+
+    def make(self) -> None:
+        """Make the folder itself, empty; raise `StateError` when that cannot be."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StateError(f"the state folder {self.root} cannot be used: {error.strerror}") from None
 
@@ -78,7 +92,8 @@ class Disk:
         """Take the folder's lock (or adopt an inherited descriptor); raise `StateError` when another agent has it."""
         descriptor = inherited
         if descriptor is None:
-            descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._translated("lock"):
+                descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -150,6 +165,27 @@ class Disk:
             return sorted((self.root / _PAIRS).iterdir())
         except OSError as error:
             raise StateError(f"{_PAIRS} in {self.root} cannot be read: {error.strerror}") from None
+
+    def entries(self) -> list[Path]:
+        """Everything in the folder, unsorted."""
+        with self._translated("the folder"):
+            return list(self.root.iterdir())
+
+    def remove(self, path: Path) -> None:
+        """Remove `path` (in this folder) with everything below it, durably; files are overwritten before."""
+        with self._translated(path.name):
+            self._wipe(path)
+            self._ops.fsync(path.parent)
+
+    def _wipe(self, path: Path) -> None:
+        if path.is_dir() and not path.is_symlink():
+            for below in list(path.iterdir()):
+                self._wipe(below)
+            self._ops.rmdir(path)
+            return
+        if path.is_file() and not path.is_symlink():
+            self._ops.blank(path)
+        self._ops.unlink(path)
 
     def drop_pairs(self, *, keep_current: bool) -> None:
         """Remove all versions but the current one, or that one too (reset: the symlink goes first)."""
