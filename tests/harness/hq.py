@@ -194,6 +194,8 @@ class RunningHq:
     database: Path
     seal: Seal
     signals: LocalSignals
+    issuer: Any = None
+    """The CA account as the worker has it; None without a CA."""
 
     @property
     def url(self) -> str:
@@ -328,6 +330,7 @@ async def _start_worker(
     settings = IssuerSettings(name=ISSUER, directory_url=ca.directory_url, trust_file=trust)
     key = await _account_key(running, ca)
     issuer: Any = MortalIssuer(await stack.enter_async_context(open_issuer(settings, key)), running.mortal)
+    running.issuer = issuer
     store: Any = MortalStore(running.store, running.mortal)
     issuance = Issuance(
         hq=running.hq,

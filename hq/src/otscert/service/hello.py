@@ -20,7 +20,7 @@ from otscert.service.context import Hq
 from otscert.service.conversation import Reply, Request
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
-from otscert.service.units import UnitRefused, stamped_unit
+from otscert.service.units import UnitRefused, serial_of, stamped_unit
 from otscert.store.hellos import HelloRow
 from otscert.store.transaction import Transaction
 from otscert_agent.wire import b64, point, sealed
@@ -62,7 +62,7 @@ class SayingHello:
             txid=b64.encode(txid),
             thumbprint=request.thumbprint,
             model=model.name,
-            serial=unit.serial if unit else hello.serial,
+            serial=serial_of(hello, unit, device),
             firmware=hello.firmware,
             fingerprint=hello.hardware_fingerprint,
             source=hello.report.source,

@@ -29,7 +29,7 @@ def stamped_unit(transaction: Transaction, request: Request[Hello], device: Devi
     unit = transaction.units.by_thumbprint((device.unit or "") if device else request.thumbprint)
     if unit is None:
         _refuse_stranger(hello, device)
-    _refuse_blocked_serial(transaction, hello.model, unit.serial if unit else hello.serial)
+    _refuse_blocked_serial(transaction, hello.model, serial_of(hello, unit, device))
     if unit is None:
         return None
     if unit.model != hello.model:
@@ -37,6 +37,13 @@ def stamped_unit(transaction: Transaction, request: Request[Hello], device: Devi
         raise Refusal(ProblemType.UNKNOWN_UNIT, detail, retry_after_s=3600)
     _judge(transaction, unit, fingerprint=hello.hardware_fingerprint, now_s=request.now_s)
     return unit
+
+
+def serial_of(hello: Hello, unit: Unit | None, device: Device | None) -> str | None:
+    """The manifest's word, else what the box said when it was admitted: a block must not end by saying nothing."""
+    if unit is not None:
+        return unit.serial
+    return device.serial if device is not None and device.serial else hello.serial
 
 
 def refuse_unwelcome(transaction: Transaction, row: HelloRow, *, now_s: int) -> None:
