@@ -179,6 +179,23 @@ def test_serial_numbers_of_a_list_are_those_of_the_line(installed: Installation)
     assert (installed.folder / "b" / "units" / "X-7" / "uboot.env").exists()
 
 
+def test_labels_lead_where_the_configuration_says(installed: Installation) -> None:
+    def urls(out: str, *more: str) -> set[str]:
+        assert stamp(installed, "--out", out, "--count", "1", *more).returncode == 0
+        with (installed.folder / out / "line.csv").open(newline="") as file:
+            return {row["url"].rpartition("/u/")[0] for row in csv.DictReader(file)}
+
+    assert urls("a") == {f"https://127.0.0.1:{installed.device_port}"}
+    text = installed.config.read_text()
+    installed.config.write_text(f'{text}\n[factory]\nlabel_url = "https://start.example.com/box/"\n')
+    assert urls("b") == {"https://start.example.com/box"}
+    assert urls("c", "--hq-url", "http://x.example/") == {"http://x.example"}
+    for wrong in ("ftp://x", "https://x/?id=", "https://user@x"):
+        installed.config.write_text(f'{text}\n[factory]\nlabel_url = "{wrong}"\n')
+        refused = stamp(installed, "--out", "d", "--count", "1")
+        assert (refused.returncode, "factory.label_url is" in refused.stderr) == (1, True)
+
+
 def test_what_is_wrong_with_a_unit_is_told_without_its_secret(installed: Installation) -> None:
     assert installed.call("factory", "stamp", "--model", "box", "--out", "b", "--count", "2").returncode == 0
     first, second = sorted((installed.folder / "b" / "units").iterdir())

@@ -10,6 +10,7 @@ import zxingcpp
 from otscert.factory.labels import A_PAGE, Label, page_of, write_sheet
 
 MM = 72 / 25.4
+PATH = 2  # FPDF_PAGEOBJ_PATH
 A4 = (210 * MM, 297 * MM)
 
 
@@ -61,11 +62,17 @@ def test_the_page_is_a4_and_its_labels_keep_within_the_grid() -> None:
     document = sheet([label(number) for number in range(A_PAGE)])
     page = document[0]
     assert page.get_size() == pytest.approx(A4, abs=0.5)
+    corners: dict[tuple[int, int], tuple[float, float]] = {}
     for found in page.get_objects():
         left, bottom, right, top = (edge / MM for edge in found.get_bounds())
         column, row = int((left - 7.2) // 66.0), int((297 - 15.15 - top) // 38.1)
-        assert 7.2 + 66.0 * column <= left < right <= 7.2 + 66.0 * column + 63.5
-        assert 297 - 15.15 - 38.1 * (row + 1) <= bottom < top <= 297 - 15.15 - 38.1 * row
+        at_left, at_top = 7.2 + 66.0 * column, 297 - 15.15 - 38.1 * row
+        assert at_left <= left < right <= at_left + 63.5
+        assert at_top - 38.1 <= bottom < top <= at_top
+        if found.type == PATH:
+            corners[column, row] = (round(left - at_left, 1), round(at_top - top, 1))
+    assert len(corners) == A_PAGE
+    assert len(set(corners.values())) == 1  # each code lies at the same place of its label
 
 
 @pytest.mark.parametrize("length", [1, 17, 40, 64])
