@@ -79,7 +79,7 @@ class Conversation:
             nonce=b64.encode(mix.nonce(messages.NONCE_BYTES)),
             d0=b64.encode(point.public_point(d0)),
             build_epoch=self._settings.build_epoch,
-            report=_report(mix),
+            report=_report(mix, self._kernel.since_boot_s()),
             canary=self._canary,
             serial=self._settings.serial or None,
             epoch_token=state.epoch_token,
@@ -345,12 +345,12 @@ class Conversation:
         return entropy.refreshed_pool(self._store.state.pool, fresh)
 
 
-def _report(mix: entropy.Mix) -> messages.SourceReport:
+def _report(mix: entropy.Mix, ready_s: float | None) -> messages.SourceReport:
     return messages.SourceReport(
         source=mix.source,
         crng=mix.crng,
         kernel=hardware.kernel_version(),
-        crng_ready_s=entropy.crng_ready_s(),
+        crng_ready_s=ready_s,
         hwrng="hwrng" if mix.hwrng else None,
         used=mix.used,
     )

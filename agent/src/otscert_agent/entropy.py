@@ -71,6 +71,9 @@ class Kernel(Protocol):
     def times(self) -> bytes:
         """Clocks and boot id: not secret, but different at each boot."""
 
+    def since_boot_s(self) -> float | None:
+        """Seconds since the machine was switched on; None when it does not say."""
+
     def stir(self, data: bytes) -> None:
         """Write `data` to the kernel's pool without credit (harmless, and useful to everything else on the box)."""
 
@@ -112,6 +115,12 @@ class LinuxKernel:
         with contextlib.suppress(OSError):
             boot_id = Path("/proc/sys/kernel/random/boot_id").read_bytes()
         return b"%d %d %s" % (time.time_ns(), time.monotonic_ns(), boot_id.strip())
+
+    def since_boot_s(self) -> float | None:
+        try:
+            return round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)
+        except (AttributeError, OSError):
+            return None
 
     def stir(self, data: bytes) -> None:
         with contextlib.suppress(OSError):  # mixing in user space does not depend on it
@@ -226,11 +235,3 @@ def canary(kernel: Kernel) -> str:
 def refreshed_pool(pool: bytes, seed: bytes) -> bytes:
     """The saved pool after HQ's fresh `seed`: whoever missed one exchange has lost it."""
     return hmac.new(pool or bytes(SECRET_BYTES), _POOL + seed, hashlib.sha256).digest()
-
-
-def crng_ready_s() -> float | None:
-    """Seconds after boot, for the source report; None when the machine does not say."""
-    try:
-        return round(time.clock_gettime(time.CLOCK_BOOTTIME), 3)
-    except (AttributeError, OSError):
-        return None

@@ -66,6 +66,9 @@ class FixedKernel:
     def times(self) -> bytes:
         return b"1970-01-01"
 
+    def since_boot_s(self) -> float | None:
+        return 1.0
+
     def stir(self, data: bytes) -> None:
         pass
 
