@@ -33,10 +33,12 @@ from otscert.ca.errors import CaError
 from otscert.ca.issuer import AcmeIssuer
 from otscert.config import Config, IssuerConfig
 from otscert.domain.admission import Model
+from otscert.notify.errors import TrustFileUnusable
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.certificates import KeyPair
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
+from otscert.rereading import Live, Rereading
 from otscert.service import housekeeping
 from otscert.service.admitting import Admitting
 from otscert.service.checkin import CheckingIn
@@ -52,6 +54,7 @@ from otscert.service.publish import published_addresses
 from otscert.service.revocations import Revoking
 from otscert.service.signals import LocalSignals
 from otscert.service.waiting import Waiting
+from otscert.service.webhook import WebhookWorker
 from otscert.service.worker import Worker
 from otscert.store.accounts import Account
 from otscert.store.errors import StoreUnavailable
@@ -98,13 +101,13 @@ class OwnNameServers:
         return None if result.served else result.reason
 
 
-def make_hq(config: Config, store_key: bytes) -> Hq:
+def make_hq(config: Config, store_key: bytes, live: Live) -> Hq:
     issuer = config.issuers[0]
     return Hq(
         public_url=config.public_url,
         zone=config.zone.origin,
-        models=config.models,
-        tokens=config.tokens,
+        models=live.models,
+        tokens=live.tokens,
         issuer=issuer.name,
         profile=None,  # the issuer asks for its configured profile where the CA offers it
         checkin_s=config.checkin_s,
@@ -171,9 +174,12 @@ def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
         raise CannotStart(f"issuer {issuer.name}: {error}; copy the key again from the CA's page") from error
 
 
-async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
-    """Run HQ until SIGTERM or SIGINT; raise `CannotStart`, `StoreError` or `PkiError` when it cannot start."""
-    told = _listen_to_signals()
+async def serve(config: Config, *, ready: Callable[[Listening], None], read: Callable[[], Config]) -> None:
+    """Run HQ until SIGTERM or SIGINT; raise `CannotStart`, `StoreError` or `PkiError` when it cannot start.
+
+    SIGHUP makes it read its configuration again, by `read`.
+    """
+    told, told_to_read = _listen_to_signals()
     async with AsyncExitStack() as stack:
         stack.enter_context(_only_one(config.data_dir))
         pki = PkiFolder(folder=config.pki_dir)
@@ -185,7 +191,9 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
         await store.read(lambda transaction: _load_zone(zone, config, transaction))
         dns = await _start_dns(config, zone, stack)
         seal = Seal(pki.store_key())
-        hq, signals = make_hq(config, pki.store_key()), LocalSignals()
+        live = _live(config)
+        stack.push_async_callback(live.aclose)
+        hq, signals = make_hq(config, pki.store_key(), live), LocalSignals()
         settings, key = await issuer_settings(config.issuers[0], store, seal)
         issuer = await stack.enter_async_context(open_issuer(settings, key))
         signer = AnswerSigner(pki.answer())
@@ -230,10 +238,22 @@ async def serve(config: Config, *, ready: Callable[[Listening], None]) -> None:
             max_in_flight=config.issuers[0].max_in_flight,
         )
         stack.push_async_callback(worker.stop)
+        webhooks = WebhookWorker(hq=hq, store=store, signals=signals, webhooks=live.webhooks)
+        stack.push_async_callback(webhooks.stop)
+        rereading = Rereading(
+            config=config,
+            live=live,
+            store=store,
+            clock=hq.clock,
+            read=read,
+            publish=lambda read_again: store.read(lambda transaction: _load_zone(zone, read_again, transaction)),
+        )
         await stack.enter_async_context(
             _background(
                 worker.work(),
                 Revoking(hq=hq, store=store, revoker=issuer).work(),
+                webhooks.work(),
+                rereading.follow(told_to_read),
                 _sweep(hq, store),
                 _follow(hq, store, zone),
                 leaves.keep(),
@@ -375,13 +395,21 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _listen_to_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set, from now on."""
-    told = asyncio.Event()
+def _listen_to_signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Two events, from now on: SIGTERM and SIGINT set the first, SIGHUP the second."""
+    told, told_to_read = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told.set)
-    return told
+    loop.add_signal_handler(signal.SIGHUP, told_to_read.set)
+    return told, told_to_read
+
+
+def _live(config: Config) -> Live:
+    try:
+        return Live(config)
+    except TrustFileUnusable as error:
+        raise CannotStart(f"{error}; the setting is webhook_trust_file of the model") from error
 
 
 @contextmanager
@@ -396,6 +424,9 @@ def _only_one(data_dir: Path) -> Iterator[None]:
         ) from error
     try:
         _lock(descriptor, data_dir)
+        # For those who have something to tell it; only while the lock is held does the number mean anything.
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -408,7 +439,7 @@ def _lock(descriptor: int, data_dir: Path) -> None:
         raise CannotStart(f"another HQ is running on {data_dir}") from None
 
 
-def run(config: Config, *, ready: Callable[[Listening], None]) -> None:
+def run(config: Config, *, ready: Callable[[Listening], None], read: Callable[[], Config]) -> None:
     """Run `serve` on uvloop."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(config, ready=ready))
+        runner.run(serve(config, ready=ready, read=read))

@@ -63,6 +63,7 @@ class WebhookConfig:
     url: str
     secret: bytes
     networks: tuple[IPv4Network | IPv6Network, ...]
+    trust_file: Path | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,13 +336,18 @@ def _allow_rsa(reader: _Reader, prefix: str, policies: tuple[Policy, ...]) -> bo
 def _webhook(reader: _Reader, model: str) -> WebhookConfig:
     prefix = f"model.{model}."
     url, secret = reader.get(f"{prefix}webhook_url"), reader.secret(f"{prefix}webhook_secret").encode()
-    if not url.startswith("https://") or "@" in url:
+    if not re.fullmatch(r"https://[^\s/?#@]+([/?][^\s#]*)?", url):
         raise ConfigError(f"{prefix}webhook_url must start with https:// and hold no user name or password")
     if len(secret) < 16:
         raise ConfigError(
             f"{prefix}webhook_secret has {len(secret)} bytes, at least 16 are needed: set {prefix}webhook_secret_file"
         )
-    return WebhookConfig(url=url, secret=secret, networks=_networks(reader, f"{prefix}webhook_networks"))
+    return WebhookConfig(
+        url=url,
+        secret=secret,
+        networks=_networks(reader, f"{prefix}webhook_networks"),
+        trust_file=reader.path(f"{prefix}webhook_trust_file") if reader.get(f"{prefix}webhook_trust_file") else None,
+    )
 
 
 def _tokens(reader: _Reader, model: str) -> tuple[bytes, ...]:

@@ -214,4 +214,5 @@ SETTINGS: tuple[Setting, ...] = (
         [],
         "Private networks in which the webhook may live; without them only public addresses are called.",
     ),
+    _setting("model.*.webhook_trust_file", Kind.PATH, "", "PEM roots for the webhook's HTTPS instead of the system's."),
 )

@@ -39,7 +39,7 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         typer.echo(f"HQ is ready. Boxes call {loaded.public_url} (listening at {shown}); DNS at {dns}. Ctrl-C stops.")
 
     try:
-        app.run(loaded, ready=ready)
+        app.run(loaded, ready=ready, read=lambda: load_config(config))
     except app.CannotStart as error:
         raise CommandFailed(str(error)) from error
 
