@@ -225,6 +225,19 @@ def test_what_is_wrong_with_a_unit_is_told_without_its_secret(installed: Install
     assert (wrong.returncode, "--root" in wrong.stderr) == (2, True)
 
 
+def test_a_unit_that_hq_did_not_judge_does_not_pass(installed: Installation) -> None:
+    installed.edit("[model.box]", "[limits]\nhellos_per_model_per_hour = 1\n\n[model.box]")
+    hello = ("--hq", f"https://127.0.0.1:{installed.device_port}", "--root", "hq-data/pki/root.pem")
+    with installed.started("serve", "--json") as hq:
+        assert '"ready"' in hq.stdout.readline()
+        assert stamp(installed, "--out", "b", "--count", "1", "--first-serial", "1").returncode == 0
+        assert installed.call("factory", "import", "b/manifest.jsonl").returncode == 0
+        assert installed.call("factory", "verify", "b/units/1", *hello).returncode == 0
+        crowded = installed.call("factory", "verify", "b/units/1", *hello)
+    assert crowded.returncode == 1
+    assert "cannot tell  HQ did not judge the unit: more than 1 hellos" in crowded.stdout
+
+
 def test_an_image_is_refused_with_a_list(empty: Installation) -> None:
     image = empty.folder / "rootfs"
     (image / "etc").mkdir(parents=True)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import stat
 import subprocess
@@ -166,6 +167,20 @@ def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path, room: int) -> None
     assert done.returncode == 1
     assert "out cannot be made: File too large; nothing was left behind" in done.stderr
     assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def end_this_process(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_helper_process_that_is_ended_leaves_nothing_half_done(
+    tmp_path: Path, make_batch: MakeBatch, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otscert.factory.stamping.A_SHEET", 21)
+    monkeypatch.setattr("otscert.factory.stamping._write_sheet", end_this_process)
+    with pytest.raises(FactoryError, match="a process that draws labels was ended"):
+        stamp(make_batch(serials=None, count=43), tmp_path / "out", signer)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -80,6 +80,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
             yield file
     except OSError as error:
         raise FactoryError(f"{path} cannot be read: {error.strerror}") from error
+    except BrokenExecutor as error:
+        raise FactoryError(f"{path}: a process that judges rows was ended, perhaps for want of memory") from error
     except ManifestRefused as error:
         raise ManifestRefused(error.text, error.line, str(path)) from error
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from otscert.factory.errors import FactoryError
+from otscert.factory.unit_folder import sync_folder
 from otscert_agent.wire.keys import Signer
 
 
@@ -55,6 +56,7 @@ def make_key(path: Path) -> Signer:
                 file.flush()
                 os.fsync(file.fileno())
             os.link(candidate, path)  # unlike a rename it never replaces: of two stamps at once, one makes the key
+            sync_folder(path.parent)
         finally:
             candidate.unlink()
     except FileExistsError:

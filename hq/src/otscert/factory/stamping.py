@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ def _made_whole(out: Path) -> Iterator[Path]:
             folder.mkdir(mode=0o700)
             yield folder
             sync_folder(folder)
-            folder.rename(out)
+            folder = folder.rename(out)
             sync_folder(out.parent)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
@@ -89,6 +89,11 @@ def _made_whole(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise FactoryError(
             f"{out} cannot be made: {error.strerror}; nothing was left behind, and no secret was given out"
+        ) from error
+    except BrokenExecutor as error:
+        raise FactoryError(
+            f"{out} cannot be made: a process that draws labels was ended, perhaps for want of memory;"
+            " nothing was left behind, and no secret was given out"
         ) from error
 
 
