@@ -328,7 +328,7 @@ async def test_a_box_whose_name_was_taken_back_is_told_whatever_it_asks(
     await box.check_in()
     await box.hello(signer=box.identity, epoch_token=box.epoch_token)
     # Everything that it may be in the middle of: a renewal, a poll, a check-in.
-    renewal = {"epoch_token": box.epoch_token, "binding": None, "introduce": False}
+    renewal: dict[str, Any] = {"epoch_token": box.epoch_token, "binding": None, "introduce": False}
 
     def end(transaction: Any) -> None:
         (device,) = transaction.devices.of_serial("S1", limit=9)
