@@ -136,8 +136,11 @@ class Box:
         signed.verify(PublicKey.from_raw("ES256", raw))
         asked = jws.parse(request)
         assert signed.header["req"] == b64.encode(asked.digest())
+        message = json.loads(signed.payload)
+        if message.get("type") == ProblemType.BAD_SIGNATURE.value and not signed.header["aud"]:
+            return signed.header["typ"], message  # whose message it was is what HQ could not verify
         assert signed.header["aud"] in _senders(asked.header)
-        return signed.header["typ"], json.loads(signed.payload)
+        return signed.header["typ"], message
 
     # ---- the steps
 

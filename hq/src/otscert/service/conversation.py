@@ -112,6 +112,10 @@ class Conversation:
             message = _payload(envelope.payload, kind)
         except WireError as error:
             raise Refused(self._problem(ProblemType.MALFORMED, str(error), envelope, thumbprint)) from error
+        except _NotVerified as refusal:
+            # H does not cover the signature: whoever sees a message could break that alone, to get HQ's signed
+            # refusal of the very message that the box did send. So this one binds nobody.
+            raise Refused(self._sign(refusal.problem, "", envelope.digest())) from refusal
         except Refusal as refusal:
             raise Refused(self._sign(refusal.problem, thumbprint, envelope.digest())) from refusal
         except StoreUnavailable as error:
@@ -268,6 +272,10 @@ class Conversation:
         return Answer(status=_status(message), body=body)
 
 
+class _NotVerified(Refusal):
+    """The signature is not that of the key that the message names."""
+
+
 class Refused(Exception):
     """Not accepted; `answer` is what to send."""
 
@@ -315,7 +323,7 @@ def _verify(envelope: jws.Jws, key: PublicKey) -> None:
     try:
         envelope.verify(key)
     except WireError as error:
-        raise Refusal(ProblemType.BAD_SIGNATURE, str(error)) from error
+        raise _NotVerified(ProblemType.BAD_SIGNATURE, str(error)) from error
 
 
 def _seq(header: dict[str, Any], *, typ: str, url: str) -> int:
