@@ -69,7 +69,7 @@ def apply_environment(values: dict[str, Any], environment: Mapping[str, str]) ->
                 f"the environment variable {variable} is not a setting.{_nearest_variable(variable, named)}"
             )
         setting = known(name)
-        values[name] = text if setting is None or name.endswith("_file") else _from_text(setting, name, text)
+        values[name] = text if setting is None or name.endswith("_file") else from_text(setting, name, text)
         if setting is not None and setting.kind is Kind.SECRET and not name.endswith("_file"):
             values.pop(f"{name}_file", None)  # the environment wins over the file that the configuration names
 
@@ -96,7 +96,8 @@ def _name_of(variable: str, named: set[str]) -> str | None:
     return None
 
 
-def _from_text(setting: Setting, name: str, text: str) -> Any:
+def from_text(setting: Setting, name: str, text: str) -> Any:
+    """A setting's value from the text of a variable or a command line; raise `ConfigError`."""
     if setting.kind is Kind.NUMBER:
         if not text.isascii() or not text.isdigit():
             raise ConfigError(f"{name} is {text!r}, but must be a whole number")

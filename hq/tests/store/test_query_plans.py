@@ -28,6 +28,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "devices.get": lambda t: t.devices.get("d1"),
     "devices.find": lambda t: t.devices.find("S1"),
     "devices.page": lambda t: t.devices.page(after_id="", limit=10),
+    "devices.tally": lambda t: t.devices.tally("box"),
     "devices.save": lambda t: t.devices.save(device(), seen_token_hash=b"token"),
     "devices.count_unserved": lambda t: t.devices.count_unserved("d1"),
     "devices.checkin_answer": lambda t: t.devices.checkin_answer("d1"),

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli import config, demo, device, doctor, factory, hq_root, init, issuer, order, serve
+from otscert.cli import config, demo, device, doctor, factory, hq_root, init, issuer, model, order, serve
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import examples
 from otscert.config import ConfigError
@@ -47,6 +47,7 @@ def build(*, decorated: bool = True) -> typer.Typer:
     )(doctor.doctor)
     for name, group in {
         "device": device,
+        "model": model,
         "order": order,
         "issuer": issuer,
         "config": config,

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from otscert.config import Config
-from otscert.domain.admission import Policy
+from otscert.domain.admission import Model, Policy
 from otscert.ops.doctor_finding import Finding, warning
 from otscert.ops.doctor_keys import leaf_names
 from otscert.pki.files import PkiError, PkiFolder
@@ -46,6 +46,7 @@ def _models(config: Config) -> Iterator[Finding]:
                 why="a page could then reach programs on its visitor's own machine under a trusted name",
                 mend=f"take model.{name}.allow_loopback out; it is for demo and tests",
             )
+        yield from _policies(config, name, model)
         if Policy.OPEN in model.policies:
             yield warning(
                 f"model.{name}.policies",
@@ -53,6 +54,40 @@ def _models(config: Config) -> Iterator[Finding]:
                 why="anybody can take names in your zone and spend the CA's limits, within quotas",
                 mend=f"use a claim token: model.{name}.policies and model.{name}.token_file",
             )
+
+
+def _policies(config: Config, name: str, model: Model) -> Iterator[Finding]:
+    """Warn of policies that can never admit, and of lists that are not what they look like."""
+    policies = model.policies
+    if not policies:
+        yield warning(
+            f"model.{name}.policies.none",
+            f"model {name} has no policy",
+            why="nobody is let in as this model",
+            mend=f"name who is: otscert model set {name} policies=factory",
+        )
+    after_open = policies[policies.index(Policy.OPEN) + 1 :] if Policy.OPEN in policies else ()
+    if Policy.OPEN in policies and Policy.APPROVAL in policies:
+        yield warning(
+            f"model.{name}.policies.approval",
+            f"model {name} has the policies approval and open",
+            why="open lets every box in, so no person is ever asked",
+            mend=f"take one of them out of model.{name}.policies",
+        )
+    elif after_open:
+        yield warning(
+            f"model.{name}.policies.order",
+            f"model {name} has {', '.join(after_open)} after open",
+            why="open lets every box in, so what comes after it is never looked at, nor put on record",
+            mend=f"put open at the end of model.{name}.policies",
+        )
+    if Policy.FACTORY in policies and not config.manifest_keys and not config.factory_key.exists():
+        yield warning(
+            f"model.{name}.policies.factory",
+            f"model {name} has the policy factory, and HQ trusts no manifest key",
+            why="no manifest can be imported, so no unit is known and nobody is let in by it",
+            mend="stamp units here (otscert factory stamp makes a key), or set factory.manifest_keys",
+        )
 
 
 def _issuers(config: Config) -> Iterator[Finding]:

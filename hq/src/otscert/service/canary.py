@@ -45,7 +45,7 @@ def watch_canary(transaction: Transaction, device: Device, *, sha256: str, boot:
     }
     note(transaction, RNG_REPEATS, now_s=now_s, device_id=device.id, data=story)
     for model in sorted({device.model, before.model}):
-        transaction.canaries.mark(model, RNG_REPEATS, now_s=now_s, data=story)
+        transaction.canaries.mark(model, RNG_REPEATS, now_s=now_s, data={"device": device.id, **story})
 
 
 def _same_start(transaction: Transaction, device: Device, mine: Canary, other: Canary) -> bool:

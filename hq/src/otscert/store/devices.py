@@ -85,6 +85,15 @@ class Devices:
         rows = self._sql(f"SELECT {_COLUMNS} FROM device WHERE unit = ? ORDER BY admitted_at_s, id", (unit,))
         return [_device(row) for row in rows]
 
+    def tally(self, model: str) -> list[tuple[tuple[str, str, str, str], int]]:
+        """How many devices of a model there are of each policy, contribution, source and state."""
+        rows = self._sql(
+            "SELECT policy, contribution, source, state, count(*) FROM device WHERE model = ?"
+            " GROUP BY policy, contribution, source, state",
+            (model,),
+        )
+        return [(tuple(row[:4]), row[4]) for row in rows]
+
     def names(self) -> Iterator[tuple[str, str, str]]:
         """Label, model and addresses of every device that the zone holds, for its start."""
         return iter(self._sql("SELECT label, model, addresses FROM device WHERE in_dns = 1 AND state <> 'retired'"))
