@@ -150,6 +150,7 @@ def test_a_copied_state_is_forgotten_on_the_other_board_which_enrols_as_a_new_bo
     )
     assert (after.pool, after.attempt, after.hq) == (before.pool, before.attempt, before.hq)
     assert after.boots == before.boots + 1
+    assert after.bound is None  # until HQ is told of this board
     assert "copied image" in other.lines("problem")[0]["why"]
     other.agent.run(until=Step.STEADY)
     assert len(hq.book.devices) == 2

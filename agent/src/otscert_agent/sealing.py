@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from otscert_agent.disk import Disk
+from otscert_agent.disk import Disk, FileOps
 from otscert_agent.errors import StateError
 from otscert_agent.facts import installed_facts
 from otscert_agent.forget import forget
@@ -73,9 +73,9 @@ def seal(folder: Path, *, hold: bool) -> Sealed:
         disk.unlock()
 
 
-def reset(folder: Path) -> Forgotten:
+def reset(folder: Path, ops: FileOps | None = None) -> Forgotten:
     """Forget identity, name and pair; the pool, the counts and what is known about HQ stay. May be called again."""
-    disk = Disk(folder)
+    disk = Disk(folder, ops)
     disk.prepare()
     disk.lock()
     try:

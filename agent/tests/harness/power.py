@@ -98,7 +98,7 @@ class RecordingOps(FileOps):
 
     def __init__(self, root: Path, world: Callable[[], Any]) -> None:
         self.operations: list[Operation] = []
-        self._root = root
+        self.root = root
         self._world = world
         self._last: Any = None
 
@@ -126,9 +126,9 @@ class RecordingOps(FileOps):
     def _do(self, name: str, call: Callable[..., None], path: Path, *arguments: Any, data: bytes = b"") -> None:
         before, previous = self._world(), self._last
         call(path, *arguments)  # an operation that fails changes nothing and is not written down
-        other = arguments[0].relative_to(self._root) if name == "rename" else None
+        other = arguments[0].relative_to(self.root) if name == "rename" else None
         content = arguments[0] if name == "write" else data
-        relative = path.relative_to(self._root)
+        relative = path.relative_to(self.root)
         self.operations.append(Operation(name, relative, other, content, before=before, after_previous=previous))
         self._last = self._world()
 
