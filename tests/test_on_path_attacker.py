@@ -11,6 +11,8 @@ import dataclasses
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from otscert.pki.files import PkiFolder
 from otscert_agent.state import BoxState, Store
 from otscert_agent.steps import Step
 from otscert_agent.wire import b64, jws, messages, point
+from otscert_agent.wire.factory import Factory
 from otscert_agent.wire.keys import Signer
 from otscert_agent.wire.problems import ProblemType
 from tests.harness.on_path import LOOPBACK, Attack, OnPath, Passed, Passing, on_path
@@ -94,13 +97,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def box(world: World, tmp_path: Path) -> Iterator[Callable[..., TestBox]]:
     made: list[TestBox] = []
 
-    def make(name: str = "box") -> TestBox:
+    def make(name: str = "box", factory: Factory | None = None) -> TestBox:
         one = make_box(
             world,  # type: ignore[arg-type]  # of an HQ it takes the URL and the pins
             tmp_path / name,
             model=MODEL,
             addresses=["127.0.0.1"],
             time=HeldTime(most_waits=5000),
+            factory=factory,
         )
         made.append(one)
         return one
@@ -343,6 +347,46 @@ def test_a_broken_signature_gets_him_no_refusal_that_the_box_believes(
 
     suffer(world, box(), path, break_it)
     assert {json.loads(each.payload)["type"] for each in refusals} == {ProblemType.BAD_SIGNATURE.value}
+
+
+# ---- what is sealed to a box's factory key
+
+
+@pytest.fixture(scope="module")
+def units(world: World) -> Iterator[Factory]:
+    """Units that were stamped and imported; each test takes the next one."""
+    out, config = world.hq.folder / "batch", str(world.hq.folder / "otscert.toml")
+    for arguments in (
+        ["stamp", "--model", MODEL, "--count", "8", "--out", str(out)],
+        ["import", str(out / "manifest.jsonl")],
+    ):
+        command = [sys.executable, "-m", "otscert", "factory", *arguments, "--config", config]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert ended.returncode == 0, ended.stderr
+    return iter([Factory.from_text(path.read_text()) for path in sorted(out.glob("units/*/factory.secret"))])
+
+
+@pytest.mark.parametrize("signed", ["as it was", "by the stolen TLS key"])
+@pytest.mark.parametrize(
+    "contribution",
+    [{"open": OTHER_SCALAR}, {"sealed": b64.encode(bytes(31) + b"\x09")}, {"sealed": b64.encode(bytes(32))}],
+    ids=["an open r instead", "another ephemeral key", "a key that gives zero"],
+)
+def test_a_changed_sealed_contribution_is_refused(
+    world: World, box: Callable[..., TestBox], units: Iterator[Factory], contribution: dict[str, str], signed: str
+) -> None:
+    said: list[dict[str, Any]] = []
+
+    def flip(passing: Passing) -> Passed:
+        passed = passing.forward(passing.body)
+        said.append(json.loads(jws.parse(passed.body).payload)["contribution"])
+        changes = {"contribution": contribution}
+        anew = signed != "as it was"
+        body = resigned(passed.body, world.pki, changes) if anew else changed(passed.body, payload=changes)
+        return dataclasses.replace(passed, body=body)
+
+    suffer(world, box(factory=next(units)), HELLO, flip)
+    assert all(each.get("sealed") and not each.get("open") for each in said)
 
 
 # ---- (d) two boxes
