@@ -13,7 +13,7 @@ KIND = re.compile(r"[a-z_]+\.[a-z_]+\Z")
 
 
 def kinds_of(tree: ast.Module) -> Iterator[str]:
-    """Literal kinds of a module: handed to `events.append`, to a note, to whatever records a `kind`, or to `Refusal`."""
+    """Literal kinds of a module: given to `events.append`, to a note, to what records a `kind`, or to `Refusal`."""
     named = {
         target.id: node.value
         for node in tree.body
@@ -21,14 +21,12 @@ def kinds_of(tree: ast.Module) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    recorders = {"note": 1} | {
-        node.name: position - (1 if arguments[0] == "self" else 0)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and "kind" in (arguments := [argument.arg for argument in node.args.args])
-        and (position := arguments.index("kind")) is not None
-        and "events" in ast.dump(node)
-    }
+    recorders = {"note": 1}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "events" in ast.dump(node):
+            arguments = [argument.arg for argument in node.args.args if argument.arg != "self"]
+            if "kind" in arguments:
+                recorders[node.name] = arguments.index("kind")
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "event" and isinstance(node.value, ast.Tuple):
             yield from literals(node.value.elts[0], named)

@@ -275,3 +275,27 @@ async def test_names_leave_in_bounded_steps(stage: SetStage) -> None:
         assert await housekeeping.follow(hq.hq, Counting(), hq.zone) == 451
         assert plans == [200, 200, 51]
         assert await hq.rows("SELECT count(*) FROM device WHERE in_dns = 1") == [(0,)]
+
+
+async def test_a_name_that_was_taken_back_is_not_loaded_by_the_next_hq(stage: SetStage) -> None:
+    """HQ was killed after the commit and before its zone let go of the name."""
+    setting = await stage()
+    async with setting.hq(ca=None) as scene:
+        box = scene.box()
+        await box.admit()
+        await act(scene, retire)
+        assert (await ask(scene.hq, box.names[0]))[0] is dns.rcode.NOERROR
+    async with setting.hq(ca=None) as scene:
+        assert (await ask(scene.hq, box.names[0]))[0] is dns.rcode.NXDOMAIN
+        assert await scene.hq.rows("SELECT in_dns FROM device") == [(1,)]
+        assert await housekeeping.follow(scene.hq.hq, scene.hq.store, scene.hq.zone) == 1
+        assert await scene.hq.rows("SELECT in_dns FROM device") == [(0,)]
+
+
+async def test_a_box_that_lost_its_grant_and_was_retired_meanwhile_is_told(stage: SetStage) -> None:
+    setting = await stage()
+    async with setting.hq(ca=None) as scene:
+        box = scene.box()
+        await box.admit()
+        await act(scene, retire)
+        assert (await box.enroll()).problem is ProblemType.RETIRED

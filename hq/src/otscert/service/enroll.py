@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from otscert.domain.admission import Model
 from otscert.domain.assurance import Contribution, Source, judge_assurance
 from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr, may_use_rsa
-from otscert.domain.device import Device, DeviceState, Retired, may_order
+from otscert.domain.device import Device, DeviceState, may_order
 from otscert.domain.key_index import KeyIndex, index_of_device_key
 from otscert.domain.names import certificate_names
 from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
-from otscert.domain.unit import judge_name
 from otscert.service.admitting import Admitted, Admitting
 from otscert.service.canary import watch_canary
 from otscert.service.context import Hq
@@ -33,8 +31,8 @@ from otscert.service.ports import Signals, ZonePublisher
 from otscert.service.presence import welcome_back
 from otscert.service.publish import published_addresses, sort_addresses
 from otscert.service.refusal import Refusal, make_problem
-from otscert.service.retirement import SUPERSEDED, end_identity, retire
 from otscert.service.standing import refuse_retired
+from otscert.service.starting_over import Left, device_before, take_place
 from otscert.service.topics import DUE
 from otscert.service.units import ASK_AGAIN_S, UnitRefused, refuse_unwelcome
 from otscert.service.waiting import WAITING_S
@@ -49,14 +47,6 @@ ENROLLED_S = 30 * 24 * 3600
 """How long an enrolment can be asked for again by a box that lost the answer and was switched off."""
 FIRST_CHECKIN_S = 30
 _ID_BYTES = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Left:
-    """What the zone need not answer any more when a unit has started over: its old name, old challenges."""
-
-    label: str | None = None
-    values: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +125,7 @@ class Enrolment:
             return admitted
         addresses = addresses_of_a_new_box(model, request.message.addresses)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
-        before = self._device_before(transaction, row, now_s=request.now_s)
+        before = device_before(transaction, row, now_s=request.now_s)
         fresh = self._new_device(
             request=request,
             row=row,
@@ -144,17 +134,7 @@ class Enrolment:
             addresses=addresses.allowed,
             epoch_token=epoch_token,
         )
-        left = Left()
-        if before is not None and row.keeps == before.id:
-            device = replace(fresh, id=before.id, cmd_seq=before.cmd_seq, admitted_at_s=before.admitted_at_s)
-            left = self._start_over(transaction, before, device, model, now_s=request.now_s)
-        else:
-            device = fresh
-            if before is not None:
-                retire(transaction, before, Retired.REPLACED, revoke=model.revoke_replaced, now_s=request.now_s)
-                left = Left(label=before.label)
-            transaction.devices.add(device)
-            transaction.names.give(row.label, device_id=device.id)
+        device, left = take_place(transaction, before, fresh, row, revoke=model.revoke_replaced, now_s=request.now_s)
         if row.unit is not None:
             transaction.units.enrolled(row.unit, device_id=device.id, fingerprint=row.fingerprint)
         self._enter_identity(transaction, request, row, device)
@@ -184,32 +164,6 @@ class Enrolment:
             },
         )
         return self._granted(transaction, request, row, csr, device=device, epoch_token=epoch_token, left=left)
-
-    def _start_over(
-        self, transaction: Transaction, before: Device, device: Device, model: Model, *, now_s: int
-    ) -> Left:
-        """The unit goes on under its old name with new keys: those that it had are nobody's."""
-        orders = end_identity(transaction, before, revoke=model.revoke_replaced, reason=SUPERSEDED, now_s=now_s)
-        transaction.devices.save(device, seen_token_hash=before.ratchet.token_hash)
-        return Left(values=tuple(value for order in orders for value in transaction.challenges.drop(order.id)))
-
-    def _device_before(self, transaction: Transaction, row: HelloRow, *, now_s: int) -> Device | None:
-        """The device that this unit was until now; None for a first enrolment or when its name was taken back."""
-        unit = transaction.units.by_thumbprint(row.unit) if row.unit else None
-        before = transaction.devices.get(unit.device_id) if unit is not None and unit.device_id else None
-        if row.keeps is not None and (before is None or before.id != row.keeps or before.retired is not None):
-            raise Refusal(
-                ProblemType.UNKNOWN_TXID, "the name of this transaction is no longer this unit's; say hello again"
-            )
-        if before is None or before.retired is not None:
-            return None
-        if row.keeps is None:
-            # A unit may have said several hellos before it enrolled with the first: each of them got a name.
-            given = [device.admitted_at_s for device in transaction.devices.of_unit(before.unit or "")]
-            decision = judge_name(given, now_s=now_s)
-            if not decision.new_name:
-                raise Refusal(ProblemType.UNKNOWN_TXID, f"this unit had {decision.reason}; say hello again")
-        return before
 
     def _renew(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
         if request.known is None or request.known.device_id != row.device_id:
@@ -255,7 +209,9 @@ class Enrolment:
         device = transaction.devices.get(order.device_id)
         # Only while this enrolment is the last thing that turned the ratchet: neither a check-in nor a later enrolment
         # came since, so an old copy of the state cannot get around it here.
-        if device is None or device.retired is not None or device.ratchet.last_txid != _enrolled_by(row):
+        if device is not None:
+            refuse_retired(device)
+        if device is None or device.ratchet.last_txid != _enrolled_by(row):
             raise Refusal(ProblemType.UNKNOWN_TXID, "this transaction has ended; check in or say hello")
         if request.known is None or request.known.last_answer is None:
             # The key's last message was a poll, whose answer is not stored: whoever polls has the grant, on his disk.
