@@ -41,6 +41,15 @@ def enrolled(box: MakeBox, **more: object) -> TestBox:
     return one
 
 
+def forget_newer_members(folder: Path) -> None:
+    """Make the state one of an agent that knew no boards."""
+    path = folder / "state.json"
+    members = json.loads(path.read_text())
+    for name in ("bound", "boots", "forgetting"):
+        del members[name]
+    path.write_text(json.dumps(members))
+
+
 # ---- the count of starts
 
 
@@ -104,25 +113,22 @@ def test_a_disk_that_takes_nothing_more_does_not_keep_the_page_from_being_served
 
 
 @pytest.mark.parametrize(
-    ("bound", "unit", "enrolled", "belongs"),
+    ("bound", "unit", "belongs"),
     [
-        (None, None, True, Belongs.HERE),
-        (None, "u", False, Belongs.HERE),
-        (None, "u", True, Belongs.UNSTAMPED),
-        (Bound("here"), None, True, Belongs.HERE),
-        (Bound("here"), "u", True, Belongs.UNSTAMPED),
-        (Bound("here"), "u", False, Belongs.HERE),
-        (Bound("here", "u"), "u", True, Belongs.HERE),
-        (Bound("here", "u"), None, True, Belongs.HERE),
-        (Bound("here", "v"), "u", True, Belongs.ELSEWHERE),
-        (Bound("here", "v"), "u", False, Belongs.ELSEWHERE),
-        (Bound("there", "u"), "u", True, Belongs.ELSEWHERE),
-        (Bound("there"), None, False, Belongs.ELSEWHERE),
-        (Bound("there"), "u", True, Belongs.ELSEWHERE),
+        (None, None, Belongs.HERE),
+        (None, "u", Belongs.HERE),
+        (Bound("here"), None, Belongs.HERE),
+        (Bound("here"), "u", Belongs.HERE),
+        (Bound("here", "u"), "u", Belongs.HERE),
+        (Bound("here", "u"), None, Belongs.HERE),
+        (Bound("here", "v"), "u", Belongs.ELSEWHERE),
+        (Bound("there", "u"), "u", Belongs.ELSEWHERE),
+        (Bound("there"), None, Belongs.ELSEWHERE),
+        (Bound("there"), "u", Belongs.ELSEWHERE),
     ],
 )
-def test_whose_state_it_is(bound: Bound | None, unit: str | None, enrolled: bool, belongs: Belongs) -> None:  # noqa: FBT001  # a table
-    assert judge(bound, fingerprint="here", unit=unit, enrolled=enrolled).belongs is belongs
+def test_whose_state_it_is(bound: Bound | None, unit: str | None, belongs: Belongs) -> None:
+    assert judge(bound, fingerprint="here", unit=unit).belongs is belongs
 
 
 def test_a_state_remembers_the_board_that_hq_was_told_of(hq: FakeHq, box: MakeBox) -> None:
@@ -194,11 +200,7 @@ def test_a_network_card_that_comes_up_late_costs_nothing(box: MakeBox) -> None:
 
 def test_an_older_agents_state_is_bound_where_it_is(hq: FakeHq, box: MakeBox) -> None:
     one = enrolled(box)
-    path = one.disk.root / "state.json"
-    members = json.loads(path.read_text())
-    for name in ("bound", "boots", "forgetting"):
-        del members[name]
-    path.write_text(json.dumps(members))
+    forget_newer_members(one.disk.root)
     again = enrolled(box)
     assert again.store.state.device_id == one.store.state.device_id
     assert again.store.state.bound == one.store.state.bound
@@ -218,15 +220,28 @@ def test_a_copied_state_with_another_factory_secret_is_forgotten(hq: FakeHq, box
     }
 
 
-def test_a_box_that_is_stamped_later_enrols_as_that_unit_and_serves_meanwhile(hq: FakeHq, box: MakeBox) -> None:
+@pytest.mark.parametrize("older", [False, True])
+def test_a_box_that_is_stamped_later_keeps_its_name_until_it_starts_over(
+    hq: FakeHq, box: MakeBox, *, older: bool
+) -> None:
     hq.stamp(UNIT)
-    pair = enrolled(box).disk.current_pair()
+    before = enrolled(box)
+    if older:
+        forget_newer_members(before.disk.root)
     one = box(factory=UNIT)
-    one.agent.run(until=Step.HELLO)
-    assert one.disk.current_pair() == pair
+    hq.book.commands = ["renew"]
     one.agent.run(until=Step.STEADY)
-    assert one.disk.current_pair() != pair
+    one.agent.advance()
+    one.agent.run(until=Step.STEADY)
+    assert one.store.state.names == before.store.state.names
+    assert len(hq.book.chains) == 2
+    assert "factory" in payloads(hq, "hello")[1]["report"]["used"]  # type: ignore[index]  # a nested object
+    hq.book.commands = ["reset"]
+    one.agent.advance()
+    one.agent.run(until=Step.STEADY)
+    assert one.store.state.names != before.store.state.names
     assert [device.unit for device in hq.book.devices.values()] == [None, UNIT.public.thumbprint()]
+    assert hq.book.violations == []
 
 
 def test_a_secret_that_cannot_be_read_any_more_stops_a_new_box_and_not_one_that_serves(

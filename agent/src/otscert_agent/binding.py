@@ -17,7 +17,6 @@ class Belongs(Enum):
 
     HERE = "it was made on this board"
     ELSEWHERE = "it was made on another board"
-    UNSTAMPED = "it was made before this unit had its factory secret"
 
 
 @dataclass(frozen=True)
@@ -26,14 +25,12 @@ class Verdict:
     reason: str
 
 
-def judge(bound: Bound | None, *, fingerprint: str, unit: str | None, enrolled: bool) -> Verdict:
+def judge(bound: Bound | None, *, fingerprint: str, unit: str | None) -> Verdict:
     """Compare what the state was bound to with this board; `unit` is the thumbprint of its factory key, if any."""
     if bound is not None and bound.fingerprint != fingerprint:
         return Verdict(Belongs.ELSEWHERE, "the state in this folder was made on other hardware (a copied image?)")
-    before = bound.unit if bound is not None else None
-    if unit is not None and before is not None and unit != before:
+    if bound is not None and unit is not None and bound.unit not in {None, unit}:
         return Verdict(Belongs.ELSEWHERE, "the state in this folder was made with another factory secret")
-    if unit is not None and before is None and enrolled:
-        return Verdict(Belongs.UNSTAMPED, "this unit has a factory secret now, and enrols with it")
-    # A secret that is not configured any more says nothing about the board: HQ's next sealed answer will.
+    # A secret that is not configured any more says nothing about the board: HQ's next sealed answer will. One that came
+    # later changes nothing: the box stays the device that HQ knows until it starts over.
     return Verdict(Belongs.HERE, "the state was made here")

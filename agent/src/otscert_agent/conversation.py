@@ -16,7 +16,8 @@ from otscert_agent.disk import Disk
 from otscert_agent.errors import ConfigError, UntrustedError
 from otscert_agent.exchange import Exchange
 from otscert_agent.facts import CHAIN_FILE, FACTS_FILE, KEY_FILE, CertificateFacts
-from otscert_agent.state import Bound, KeyState, Pending, Sent, Store
+from otscert_agent.signing import HELLO, IDENTITY, Signing
+from otscert_agent.state import Bound, Pending, Sent, Store
 from otscert_agent.wire import b64, jws, kdf, messages, point
 from otscert_agent.wire.errors import WireError
 from otscert_agent.wire.factory import Factory
@@ -54,7 +55,7 @@ class Conversation:
         self._kernel = kernel
         self._canary = canary
         self._factory = factory
-        self._asked_with = "identity"  # which key signed last
+        self.signing = Signing(store, factory)
         self._ids = hardware.identifiers(settings.serial)
 
     def connect(self) -> None:
@@ -68,8 +69,8 @@ class Conversation:
         """
         mix = self._prepare()
         state = self._store.state
-        which = self._asked_with = "identity" if state.device_id else "hello"
-        signer = self._signer(which)
+        which = IDENTITY if state.device_id else HELLO
+        signer = self.signing.signer(which)
         seq = self._store.next_seq(which)
         d0 = point.scalar_from_bytes(mix.d0_bytes(purpose=b"tls", attempt=state.attempt, seq=seq))
         hello = messages.Hello(
@@ -87,7 +88,7 @@ class Conversation:
         )
         url = self._settings.base_url + messages.PATH_HELLO
         body = exchange.request(
-            signer, typ=hello.TYP, url=url, seq=seq, introduce=which == "hello", payload=messages.to_json(hello)
+            signer, typ=hello.TYP, url=url, seq=seq, introduce=which == HELLO, payload=messages.to_json(hello)
         )
         answer = self._hq.send(url, body, signer.public.thumbprint(), (messages.Challenge,))
         assert isinstance(answer, messages.Challenge)  # noqa: S101  # the only type asked for
@@ -102,8 +103,8 @@ class Conversation:
         challenge = introduced.challenge
         try:
             txid = b64.decode(challenge.txid, length=messages.TXID_BYTES, what="txid")
-            digest = introduced.hello_digest
-            r = contribution.opened(challenge.contribution, self._factory, txid=txid, hello_digest=digest)
+            digest, opener = introduced.hello_digest, self._opener()
+            r = contribution.opened(challenge.contribution, opener, txid=txid, hello_digest=digest)
             scalar = keys.combine(introduced.d0, r)
             csr = keys.csr(scalar, challenge.names)
         except (WireError, ValueError) as error:
@@ -112,7 +113,7 @@ class Conversation:
         identity, binding = state.identity, None
         if identity is None:  # not admitted yet: this transaction brings the identity
             identity = self._store.fresh_key(kdf.identity_seed(introduced.id_seed, point.encode_scalar(r), txid))
-            binding = self._binding(challenge.txid, Signer.from_seed(identity.seed))
+            binding = self.signing.binding(challenge.txid, Signer.from_seed(identity.seed))
         proof = self._token_proof(challenge, txid, Signer.from_seed(identity.seed))
         pending = Pending(
             txid=challenge.txid,
@@ -178,9 +179,8 @@ class Conversation:
 
     def check_in(self, served_sha256: str | None) -> messages.CheckInAnswer:
         """Check in, or repeat the check-in whose answer was lost, byte by byte. Keeps token and seed."""
-        self._asked_with = "identity"
         sent = self._store.state.sent or self._new_check_in(served_sha256)
-        audience = self._signer("identity").public.thumbprint()
+        audience = self.signing.signer(IDENTITY).public.thumbprint()
         url = self._settings.base_url + messages.PATH_CHECKIN
         answer = self._hq.send(url, sent.body, audience, (messages.CheckInAnswer,))
         assert isinstance(answer, messages.CheckInAnswer)  # noqa: S101  # the only type asked for
@@ -199,29 +199,10 @@ class Conversation:
         if self._store.state.sent is not None:
             self._store.save(sent=None)
 
-    def raise_seq(self, last_seq: int) -> None:
-        """Adopt HQ's memory of how far the numbers of the key that signed last have come."""
-        if getattr(self._store.state, self._asked_with) is not None:
-            self._store.raise_seq(self._asked_with, last_seq)
-
-    def drop_hello_key(self) -> bool:
-        """Have the next hello make another key; False where that cannot be: a factory key stays what it is.
-
-        Nothing depends on the old one before HQ has granted a name.
-        """
-        if self._factory is not None:
-            return False
-        self._store.save(hello=None)
-        return True
-
     def become_unknown(self) -> None:
-        """HQ does not know this box any more, which says hello as a new box does. The pair stays served.
-
-        It does so with its factory key, or else with the identity key that it has.
-        """
-        state = self._store.state
+        """HQ does not know this box any more, which says hello as a new box does. The pair stays served."""
         self._store.save(
-            hello=state.identity if state.device_id and self._factory is None else state.hello,
+            hello=self.signing.hello_key_of_unknown(),
             identity=None,
             device_id=None,
             epoch_token=None,
@@ -240,7 +221,7 @@ class Conversation:
         changes: dict[str, Any] = {"attempt": attempt, "pool": mix.next_pool(), "pending": None}
         if state.device_id is None:
             changes["identity"] = None  # of a transaction that came to nothing
-            changes["hello"] = self._hello_key(mix)
+            changes["hello"] = self.signing.hello_key(mix)
             changes["bound"] = self._bound()
         self._store.save(**changes)
         return mix
@@ -249,24 +230,20 @@ class Conversation:
         secret = self._factory.mix(attempt) if self._factory else b""
         return entropy.gather(self._kernel, pool=self._store.state.pool, ids=self._ids, attempt=attempt, factory=secret)
 
-    def _hello_key(self, mix: entropy.Mix) -> KeyState:
-        """The key of the next hello: the one that the last hello had, unless it is of the other kind."""
-        known = self._store.state.hello
-        if known is not None and bool(known.seed) == (self._factory is None):
-            return known
-        return self._store.fresh_key(b"" if self._factory else mix.hello_seed())
+    def _opener(self) -> Factory | None:
+        """The secret that HQ's contribution has to be sealed to.
+
+        None also for a device that had no secret when it enrolled: to HQ it is no unit until it starts over. Its half
+        of the key has the secret in it all the same.
+        """
+        state = self._store.state
+        is_unit = state.device_id is None or (state.bound is not None and state.bound.unit is not None)
+        return self._factory if is_unit else None
 
     def _bound(self) -> Bound:
         """This board, as HQ is told of it."""
         unit = self._factory.signer().public.thumbprint() if self._factory else None
         return Bound(fingerprint=hardware.fingerprint(self._ids), unit=unit)
-
-    def _binding(self, txid: str, identity: Signer) -> dict[str, str]:
-        hello = self._signer("hello")
-        header = {"typ": messages.TYP_BINDING, "kid": hello.public.thumbprint()}
-        binding = messages.Binding(txid=txid, thumbprint=identity.public.thumbprint())
-        envelope: dict[str, str] = jws.json_object(jws.sign(hello, header, messages.to_json(binding)), what="binding")
-        return envelope
 
     def _token_proof(self, challenge: messages.Challenge, txid: bytes, identity: Signer) -> str | None:
         if "token" not in challenge.asks:
@@ -279,15 +256,13 @@ class Conversation:
     def _keep_grant(self, pending: Pending, granted: messages.Granted) -> None:
         if granted.names != pending.names:
             raise UntrustedError("HQ granted other names than it had promised")
-        hello = self._store.state.hello
         self._store.save(
             device_id=granted.device_id,
             epoch_token=granted.epoch_token,
             pool=self._refreshed_pool(granted.seed),
             next_checkin_s=granted.next_checkin_s,
             pending=dataclasses.replace(pending, order=granted.order, binding=None, token_proof=None),
-            # A factory key says hello again after a reset, and goes on counting; a key that was made for this does not.
-            hello=hello if hello is not None and not hello.seed else None,
+            hello=self.signing.hello_key_after_grant(),
         )
 
     def _new_check_in(self, served_sha256: str | None) -> Sent:
@@ -305,12 +280,11 @@ class Conversation:
             served_sha256=served_sha256,
             boot=state.boots,
         )
-        signer = self._signer("identity")
         body = exchange.request(
-            signer,
+            self.signing.signer(IDENTITY),
             typ=check_in.TYP,
             url=self._settings.base_url + messages.PATH_CHECKIN,
-            seq=self._store.next_seq("identity"),
+            seq=self._store.next_seq(IDENTITY),
             introduce=False,
             payload=messages.to_json(check_in),
         )
@@ -320,25 +294,18 @@ class Conversation:
             pool=mix.next_pool(),
             sent=sent,
             served_sha256=served_sha256,
-            bound=state.bound or self._bound(),  # a state of an older agent: this is the board that HQ knows
+            # A state of an older agent: this is the board that HQ knows, and it knows no unit.
+            bound=state.bound or Bound(fingerprint=hardware.fingerprint(self._ids)),
         )
         return sent
 
     def _ask(
         self, url: str, typ: str, payload: bytes, expected: tuple[type, ...], *, introduce: bool
     ) -> exchange.Answer:
-        self._asked_with = "identity"
-        signer = self._signer("identity")
-        seq = self._store.next_seq("identity")
+        signer = self.signing.signer(IDENTITY)
+        seq = self._store.next_seq(IDENTITY)
         body = exchange.request(signer, typ=typ, url=url, seq=seq, introduce=introduce, payload=payload)
         return self._hq.send(url, body, signer.public.thumbprint(), expected)
-
-    def _signer(self, which: str) -> Signer:
-        if which == "hello" and self._factory is not None:
-            return self._factory.signer()
-        key = getattr(self._store.state, which)
-        assert key is not None  # noqa: S101  # the callers name a key that the state has
-        return Signer.from_seed(key.seed)
 
     def _refreshed_pool(self, seed: str) -> bytes:
         fresh = b64.decode(seed, length=messages.SEED_BYTES, what="seed")

@@ -328,7 +328,7 @@ class Agent:
         if reaction is Reaction.RAISE_SEQ and problem.last_seq is not None:
             if problem.last_seq >= MAX_SEQ:
                 return self._spent(f"{why} (HQ remembers the highest sequence number there is)")
-            conversation.raise_seq(problem.last_seq)
+            conversation.signing.raise_seq(problem.last_seq)
         self._pause(self._backoff.next_s(problem.retry_after_s), why)
         if reaction is Reaction.INTRODUCE:
             conversation.become_unknown()
@@ -339,7 +339,7 @@ class Agent:
         """A key without numbers. A hello key is replaced; an identity is HQ's to change, and a person has to ask."""
         if self.step is not Step.HELLO or self._store.state.device_id is not None:
             return self._ask_person(f"{why}; HQ's operator has to make this box start over")
-        if not self._converse().drop_hello_key():
+        if not self._converse().signing.drop_hello_key():
             return self._ask_person(f"{why}; it is this unit's factory key, and only another one helps: stamp it again")
         self._parts.report.problem(f"{why}; another hello key is made")
         self._pause(self._backoff.next_s(), why)

@@ -59,6 +59,7 @@ class Report:
         self._began = time.monotonic() - age_ms() / 1000
         self._now = now
         self._last: tuple[str, float] = ("", 0.0)
+        self._noted: dict[str, Any] | None = None
         self.present: dict[str, Any] = {"step": "not started", "why": None}  # what the note says; the pages show it
 
     def ms(self) -> int:
@@ -88,12 +89,12 @@ class Report:
 
     def note(self, step: str, why: str | None = None, **more: Any) -> None:
         """Leave the present state for `status`. It may be lost in a power cut; nothing depends on it."""
-        present = {"step": step, "why": why, **more}
-        if self._disk is None or present == self.present:  # a box that looks every five seconds wears no flash by it
+        self.present = {"step": step, "why": why, **more}
+        if self._disk is None or self._noted == self.present:  # who looks every five seconds wears no flash by it
             return
-        self.present = present
         with contextlib.suppress(StateError):  # a full disk is reported by the step that needs it
-            self._disk.note(NOTE, json.dumps(present).encode())
+            self._disk.note(NOTE, json.dumps(self.present).encode())
+            self._noted = self.present
 
     def _is_news(self, why: str) -> bool:
         now = self._now()

@@ -36,19 +36,6 @@ class Start:
                 return f"{verdict.reason}; looking again, a part of this board may still be starting"
             report.problem(f"{verdict.reason}: identity, name and key are forgotten, this box enrols as a new one")
             forget_foreign(self._parts.disk, store)
-        elif verdict.belongs is Belongs.UNSTAMPED:
-            report.problem(f"{verdict.reason}; what is served stays until then")
-            store.save(
-                hello=None,
-                identity=None,
-                device_id=None,
-                epoch_token=None,
-                pending=None,
-                sent=None,
-                cmd_seq=0,
-                held=False,
-                rekey=False,
-            )
         store.save(boots=store.state.boots + 1)
         return None
 
@@ -63,5 +50,4 @@ class Start:
                 raise
             self._parts.report.problem(str(error))  # it is said again when HQ is called; until then the page is served
             unit = None
-        enrolled = state.device_id is not None
-        return judge(state.bound, fingerprint=board.fingerprint(), unit=unit, enrolled=enrolled)
+        return judge(state.bound, fingerprint=board.fingerprint(), unit=unit)
