@@ -352,7 +352,7 @@ def _webhook(reader: _Reader, model: str) -> WebhookConfig:
 
 def _tokens(reader: _Reader, model: str) -> tuple[bytes, ...]:
     lines = [line.strip() for line in reader.secret(f"model.{model}.token").splitlines()]
-    tokens = tuple(line.encode() for line in lines if line)
+    tokens = tuple(line.encode() for line in lines if line and not line.startswith("#"))
     if any(len(token) < 16 for token in tokens):
         raise ConfigError(f"model.{model}.token: a claim token has at least 16 characters")
     if Policy.TOKEN.value in reader.get(f"model.{model}.policies") and not tokens:

@@ -138,7 +138,12 @@ SETTINGS: tuple[Setting, ...] = (
         ["token"],
         "Admission policies in order: factory (stamped units), token, approval (a person), open.",
     ),
-    _setting("model.*.token", Kind.SECRET, "", "Claim tokens of the model's firmware, one a line; all are valid."),
+    _setting(
+        "model.*.token",
+        Kind.SECRET,
+        "",
+        "Claim tokens of the model's firmware, one a line; all are valid. Lines that begin with # are comments.",
+    ),
     _setting("model.*.naming", Kind.TEXT, "opaque", "opaque (16 characters) or readable (two words and 4 characters)."),
     _setting(
         "model.*.networks",
