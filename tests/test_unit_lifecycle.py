@@ -149,5 +149,7 @@ async def test_a_secret_on_a_second_board_holds_both_until_a_person_decides(line
     await check_in(first)
     assert first.store.state.names[0] == name
     await line.act(lambda t, device, unit, now_s: lifecycle.rearm(t, device, unit, same_board=True, now_s=now_s))
+    await asyncio.to_thread(second.agent.advance)  # the copy asks again, and is refused without holding anybody
     await check_in(first)
     assert await line.devices() == [("active", None, "sealed")]
+    assert (await line.hq.event_kinds()).count("unit.cloned") == 2

@@ -237,9 +237,30 @@ def test_quarantine_holds_the_box_and_its_unit_until_rearmed(installed: Installa
     assert "stays in DNS" in said["works"]
     assert call(installed, "quarantine", "SN-1")["changed"] is False
     said = call(installed, "rearm", "SN-1", "--same-board")
-    assert (said["device"]["state"], said["unit"]["state"], said["unit"]["board_known"]) == ("active", "stamped", True)
+    assert (said["device"]["state"], said["unit"]["state"], said["unit"]["board_known"]) == (
+        "active",
+        "confirmed",
+        True,
+    )
     assert kinds(installed) == ["device.quarantined", "device.rearmed"]
-    assert "already" in installed.call("device", "rearm", "SN-1").stdout
+    assert "already" in installed.call("device", "rearm", "SN-1", "--same-board").stdout
+
+
+def test_a_box_that_is_quarantined_does_not_start_over_around_it(installed: Installation) -> None:
+    of_one_unit(installed)
+    call(installed, "quarantine", "SN-1")
+    for command in (["reset"], ["transfer", "--setup-code", SHOWN]):
+        refused = installed.call("device", command[0], "SN-1", *command[1:])
+        assert refused.returncode == 1
+        assert "is quarantined: otscert device rearm first" in refused.stderr
+    assert call(installed, "retire", "SN-1")["unit"]["state"] == "blocked"
+
+
+def test_a_confirmed_board_is_asked_about_only_when_the_box_needs_nothing_else(installed: Installation) -> None:
+    of_one_unit(installed, UnitState.CONFIRMED, unserved=2)
+    assert call(installed, "rearm", "SN-1")["unit"]["state"] == "confirmed"
+    said = call(installed, "rearm", "SN-1")
+    assert (said["changed"], said["unit"]["state"], said["unit"]["board_known"]) == (True, "stamped", False)
 
 
 def test_a_rearmed_unit_may_come_on_another_board(installed: Installation) -> None:

@@ -27,6 +27,8 @@ MONTH_S = NAMES_WITHIN_S
         ({"fingerprint": "other"}, V.QUARANTINE, "another board than before"),
         ({"state": UnitState.QUARANTINED}, V.REFUSE, "is quarantined; HQ's operator decides"),
         ({"state": UnitState.QUARANTINED, "fingerprint": "other"}, V.REFUSE, "otscert device rearm"),
+        ({"state": UnitState.CONFIRMED, "fingerprint": "mine"}, V.PASS, "a stamped unit"),
+        ({"state": UnitState.CONFIRMED, "fingerprint": "other"}, V.REFUSE, "operator confirmed"),
         ({"state": UnitState.BLOCKED}, V.REFUSE, "taken out of service"),
         ({"state": UnitState.BLOCKED, "fingerprint": "other"}, V.REFUSE, "taken out of service"),
     ],

@@ -39,7 +39,7 @@ NoSetupOption = Annotated[
 SameBoardOption = Annotated[
     bool,
     typer.Option(
-        "--same-board", help="Of a quarantined unit: only the board that it had; another one is refused again."
+        "--same-board", help="Of a stamped unit: only the board that it had; any other one is refused from now on."
     ),
 ]
 

@@ -17,6 +17,7 @@ NAMES_WITHIN_S = 30 * 24 * 3600
 
 class UnitState(StrEnum):
     STAMPED = "stamped"
+    CONFIRMED = "confirmed"  # a person has said which board it is; others are refused and cannot hold it any more
     BLOCKED = "blocked"  # taken out of service by HQ's operator
     QUARANTINED = "quarantined"  # its factory key was seen on two boards, or by HQ's operator
 
@@ -51,6 +52,8 @@ class UnitVerdict(Enum):
 class UnitDecision:
     verdict: UnitVerdict
     reason: str
+    other_board: bool = False
+    """Somebody has the unit's factory key on a board that is not the unit's."""
 
 
 def judge_unit(unit: Unit, *, fingerprint: str) -> UnitDecision:
@@ -64,12 +67,19 @@ def judge_unit(unit: Unit, *, fingerprint: str) -> UnitDecision:
         return UnitDecision(verdict=UnitVerdict.REFUSE, reason=reason)
     if fingerprint == BENCH:  # with the secret but without the board, and its hello can never be enrolled with
         return UnitDecision(verdict=UnitVerdict.PASS, reason="the maker's line tests the unit")
-    if unit.fingerprint is not None and unit.fingerprint != fingerprint:
+    other_board = unit.fingerprint is not None and unit.fingerprint != fingerprint
+    if other_board and unit.state is UnitState.CONFIRMED:
+        reason = (
+            f"the factory key of unit {unit.serial} comes from another board than the one that HQ's operator confirmed;"
+            " when this is the right one now: otscert device rearm SERIAL"
+        )
+        return UnitDecision(verdict=UnitVerdict.REFUSE, reason=reason, other_board=True)
+    if other_board:
         reason = (
             f"the factory key of unit {unit.serial} comes from another board than before:"
             f" it was copied, stamped twice, or its board was changed; {operator}"
         )
-        return UnitDecision(verdict=UnitVerdict.QUARANTINE, reason=reason)
+        return UnitDecision(verdict=UnitVerdict.QUARANTINE, reason=reason, other_board=True)
     return UnitDecision(verdict=UnitVerdict.PASS, reason="a stamped unit")
 
 

@@ -105,7 +105,7 @@ def check_table(unit: StampedUnit, known: Unit | None) -> Check:
     if told != (facts.model, facts.serial, facts.short_id, public.sign.raw, public.seal):
         what = f"HQ has this key as unit {known.serial} of model {known.model}, with other data than {UNIT_FILE}"
         return bad(name, what, why="the unit's description was changed", mend="copy it from the batch again")
-    if known.state is not UnitState.STAMPED:
+    if known.state not in {UnitState.STAMPED, UnitState.CONFIRMED}:
         mend = "ask whoever runs HQ"
         return bad(name, f"HQ has unit {facts.serial} as {known.state}", why="it would be refused", mend=mend)
     if known.device_id is not None:

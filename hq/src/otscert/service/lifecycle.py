@@ -13,6 +13,8 @@ from otscert.domain.unit import Unit, UnitState
 from otscert.service.retirement import retire
 from otscert.store.transaction import Transaction
 
+_AT_LIBERTY = frozenset({UnitState.STAMPED, UnitState.CONFIRMED})
+
 
 class NotPossible(Exception):
     """The box is not in a state for this; the text says why, and what to do instead."""
@@ -30,10 +32,13 @@ class Done:
 def end(transaction: Transaction, device: Device, why: Retired, *, revoke: bool, now_s: int) -> Done:
     """Take the box's name back; raises `NotPossible` for one that is another box of the list by now.
 
-    Reset and transfer let it start over; `Retired.REMOVED` does not, nor its factory key where it has one.
+    Reset and transfer let it start over; `Retired.REMOVED` does not, nor its factory key where it has one. A box that
+    is held does not start over around that: raises `NotPossible`, too.
     """
     decision = judge_retiring(device, why)
     unit = _unit_of(transaction, device)
+    if device.state is DeviceState.QUARANTINED and why is not Retired.REMOVED:
+        raise NotPossible(f"{device.label} is quarantined: otscert device rearm first, or otscert device retire")
     if decision.verdict is Retiring.REFUSE:
         now_is = f" ({unit.device_id})" if unit is not None else ""
         raise NotPossible(f"{device.label}: {decision.reason}{now_is}; its own name is gone for ever already")
@@ -43,8 +48,10 @@ def end(transaction: Transaction, device: Device, why: Retired, *, revoke: bool,
         transaction.devices.save(replace(device, retired=why), seen_token_hash=device.ratchet.token_hash)
         data = {"why": why, "label": device.label, "before": device.retired}
         transaction.events.append("device.retired", now_s=now_s, device_id=device.id, data=data)
-    wanted = UnitState.BLOCKED if why is Retired.REMOVED else UnitState.STAMPED
-    _set_unit(transaction, unit, wanted)
+    if why is Retired.REMOVED:
+        _set_unit(transaction, unit, UnitState.BLOCKED)
+    elif unit is not None and unit.state is UnitState.BLOCKED:
+        _set_unit(transaction, unit, UnitState.STAMPED)
     return _done(transaction, device, unit, changed=decision.verdict is not Retiring.NOTHING)
 
 
@@ -54,7 +61,7 @@ def quarantine(transaction: Transaction, device: Device, *, reason: str, now_s: 
         raise NotPossible(f"the name of {device.label} was taken back ({device.retired}): there is nothing to hold")
     unit = _unit_of(transaction, device)
     state = move(device.state, DeviceEvent.QUARANTINE)
-    changed = state is not device.state or (unit is not None and unit.state is UnitState.STAMPED)
+    changed = state is not device.state or (unit is not None and unit.state in _AT_LIBERTY)
     if changed:
         transaction.devices.set_state(device.id, state)
         _set_unit(transaction, unit, UnitState.QUARANTINED)
@@ -66,8 +73,9 @@ def quarantine(transaction: Transaction, device: Device, *, reason: str, now_s: 
 def rearm(transaction: Transaction, device: Device | None, unit: Unit | None, *, same_board: bool, now_s: int) -> Done:
     """Let a box order again, and the unit that it is say hello again.
 
-    A quarantined unit is taken as whatever board comes next with its factory key, unless `same_board`. After a freeze
-    the one box that is left may have the older epoch token: it is let in once more.
+    A unit that was held is taken as whatever board comes next with its factory key; with `same_board` it stays the
+    board that it was, and no other one can hold it any more. After a freeze the one box that is left may have the
+    older epoch token: it is let in once more.
     """
     if device is not None and device.retired is not None and (unit is None or unit.device_id != device.id):
         raise NotPossible(_gone(device))
@@ -84,11 +92,15 @@ def rearm(transaction: Transaction, device: Device | None, unit: Unit | None, *,
         changed = again != live
         transaction.devices.save(again, seen_token_hash=live.ratchet.token_hash)
         transaction.orders.wake(live.id, now_s=now_s)
-    if unit is not None and unit.state is not UnitState.STAMPED:
-        changed = True
-        if unit.state is UnitState.QUARANTINED and not same_board:
-            transaction.units.forget_board(unit.thumbprint)
-        _set_unit(transaction, unit, UnitState.STAMPED)
+    # A confirmed unit is asked about only when its box needs nothing else: then it is the board that has changed.
+    if unit is not None and (same_board or unit.state is not UnitState.CONFIRMED or not changed):
+        keeps = same_board and unit.fingerprint is not None
+        wanted = UnitState.CONFIRMED if keeps else UnitState.STAMPED
+        if unit.state is not wanted:
+            changed = True
+            if unit.state in {UnitState.QUARANTINED, UnitState.CONFIRMED} and not keeps:
+                transaction.units.forget_board(unit.thumbprint)
+            _set_unit(transaction, unit, wanted)
     if not changed and live is None and device is not None:
         raise NotPossible(_gone(device))
     if changed:

@@ -61,7 +61,11 @@ def refuse_unwelcome(transaction: Transaction, row: HelloRow, *, now_s: int) -> 
 def _judge(transaction: Transaction, unit: Unit, *, fingerprint: str, now_s: int) -> None:
     decision = judge_unit(unit, fingerprint=fingerprint)
     if decision.verdict is UnitVerdict.QUARANTINE:
-        _quarantine(transaction, unit, fingerprint=fingerprint, now_s=now_s)
+        _quarantine(transaction, unit)
+    if decision.other_board:
+        held = decision.verdict is UnitVerdict.QUARANTINE
+        data = {"serial": unit.serial, "model": unit.model, "fingerprint": fingerprint, "held": held}
+        note(transaction, "unit.cloned", now_s=now_s, device_id=unit.device_id, data=data)
     if decision.verdict is not UnitVerdict.PASS:
         raise UnitRefused(decision.reason)
 
@@ -84,15 +88,8 @@ def _refuse_stranger(hello: Hello, device: Device | None) -> None:
         )
 
 
-def _quarantine(transaction: Transaction, unit: Unit, *, fingerprint: str, now_s: int) -> None:
+def _quarantine(transaction: Transaction, unit: Unit) -> None:
     transaction.units.set_state(unit.thumbprint, UnitState.QUARANTINED)
     device = transaction.devices.get(unit.device_id) if unit.device_id else None
     if device is not None and device.state is not DeviceState.RETIRED:
         transaction.devices.set_state(device.id, move(device.state, DeviceEvent.QUARANTINE))
-    note(
-        transaction,
-        "unit.cloned",
-        now_s=now_s,
-        device_id=device.id if device else None,
-        data={"serial": unit.serial, "model": unit.model, "fingerprint": fingerprint},
-    )

@@ -116,7 +116,7 @@ CREATE TABLE factory_unit (
     seal_key        BLOB    NOT NULL UNIQUE,
     setup_hash      BLOB    NOT NULL,
     batch           TEXT    NOT NULL,
-    state           TEXT    NOT NULL, -- stamped | blocked | quarantined
+    state           TEXT    NOT NULL, -- stamped | confirmed | blocked | quarantined
     device_id       TEXT,             -- the device that it is now
     fingerprint     TEXT,             -- of the board that enrolled with it
     imported_at_s   INTEGER NOT NULL,
