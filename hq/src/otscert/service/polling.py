@@ -101,7 +101,9 @@ class OrderPolling:
                 return None
             refuse_retired(device)
             certificate = transaction.certificates.get(order.certificate_sha256 or "")
-            return _message(order, certificate.chain_pem if certificate else None, now_s=self.hq.now_s())
+            chain_pem = certificate.chain_pem if certificate else None
+            # An order may rest for longer, but a box that is let order again must not sleep through it.
+            return _message(order, chain_pem, now_s=self.hq.now_s(), most_s=self.hq.checkin_s)
 
         try:
             message = await self.store.read(read)
@@ -118,9 +120,10 @@ def _worth_holding(message: OrderStateMessage) -> bool:
     return message.status == "waiting" and (message.retry_after_s or 0) <= _SOON_S
 
 
-def _message(order: Order, chain_pem: str | None, *, now_s: int) -> OrderStateMessage:
+def _message(order: Order, chain_pem: str | None, *, now_s: int, most_s: int) -> OrderStateMessage:
     if order.state is OrderState.ISSUED:
         return OrderStateMessage(status="issued", chain=chain_pem)
     if order.state is OrderState.FAILED:
         return OrderStateMessage(status="failed", why=order.reason)
-    return OrderStateMessage(status="waiting", why=order.reason, retry_after_s=max(0, order.next_at_s - now_s))
+    wait_s = min(max(0, order.next_at_s - now_s), most_s)
+    return OrderStateMessage(status="waiting", why=order.reason, retry_after_s=wait_s)
