@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from agent.tests.harness import certificates as pki
 from agent.tests.harness.box import HeldTime, TestBox
-from agent.tests.harness.hq import FakeHq
+from agent.tests.harness.hq import Call, FakeHq
 
 from otscert_agent import trust
 from otscert_agent.loop import Agent
 from otscert_agent.steps import Step
+from otscert_agent.wire import messages
+from otscert_agent.wire.keys import PublicKey
+from otscert_agent.wire.problems import ProblemType
 
 TEN_YEARS = 10 * 365 * pki.DAY
 
@@ -99,3 +102,26 @@ def test_deaf_days_alone_let_nobody_in_with_an_older_generation(hq: FakeHq, box:
         agent.advance()
     assert one.store.state.hq.deaf_s > trust.DEAF_LIMIT_S
     assert "is of generation 1, 2 was seen" in one.lines("problem")[-1]["why"]
+
+
+def test_no_wait_that_hq_names_is_longer_than_a_week(hq: FakeHq, box: Callable[..., TestBox]) -> None:
+    """An HQ whose clock was wrong works out spans of ten years, and signs them."""
+    years_s = int(TEN_YEARS.total_seconds())
+    hq.next_checkin_s = years_s
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    one.agent.advance()
+    calls = len(hq.book.calls)
+    one.agent.advance()
+    assert len(hq.book.calls) == calls + 1
+    assert one.store.state.next_checkin_s == years_s
+    assert max(one.time.waits) == trust.DEAF_LIMIT_S
+    again = box("again")
+    later = messages.Problem(type=ProblemType.UNAVAILABLE.value, title="Later.", status=503, retry_after_s=years_s)
+    hq.refusals.append(lambda call: hq.sign(later, _introduced(call), call.request))
+    again.agent.run(until=Step.STEADY)
+    assert max(again.time.waits) == trust.DEAF_LIMIT_S
+
+
+def _introduced(call: Call) -> str:
+    return PublicKey.from_jwk(call.request.header["jwk"]).thumbprint()

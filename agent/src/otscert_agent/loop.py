@@ -42,6 +42,7 @@ HOLD_LOOK_S = 5.0
 FIRST_CHECKIN_S = 30.0  # after a start: spread over this span, when a street gets its power back at once
 ORDER_FIRST_S = 0.05  # pause when HQ says "again at once" without having held the call
 LEAST_CHECKIN_S = 1.0
+LONGEST_WAIT_S = 7 * 86400.0  # whatever HQ says: its clock may have been wrong when it worked that out
 DEAF_WRITE_S = 600  # how much of the time without HQ a power cut may make the box forget
 
 
@@ -363,8 +364,8 @@ class Agent:
 
     def _until_checkin(self) -> float:
         if self._checkin_s is not None:
-            return self._checkin_s
-        planned = float(self._store.state.next_checkin_s)
+            return min(self._checkin_s, LONGEST_WAIT_S)
+        planned = min(float(self._store.state.next_checkin_s), LONGEST_WAIT_S)
         if self._fresh_boot and self._store.state.served_sha256 is not None:
             return min(planned, FIRST_CHECKIN_S * self._backoff.fraction())
         return max(planned, LEAST_CHECKIN_S)
@@ -373,5 +374,6 @@ class Agent:
         self._parts.report.waiting(self.step.value, why, seconds, **more)
 
     def _pause(self, seconds: float, why: str, **more: object) -> None:
+        seconds = min(seconds, LONGEST_WAIT_S)
         self._say_waiting(seconds, why, **more)
         self._parts.waiter.wait(seconds)

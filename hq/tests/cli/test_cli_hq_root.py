@@ -60,15 +60,15 @@ def wait_for_generation(installed: Installation, wanted: int, pins: Path) -> Non
 
 def test_a_root_is_rotated_under_a_running_hq(installed: Installation, tmp_path: Path) -> None:
     pki = installed.folder / PKI
-    old = shutil.copy(pki / "root.pem", tmp_path / "old.pem")
+    old = Path(shutil.copy(pki / "root.pem", tmp_path / "old.pem"))
     with installed.started("serve", "--json") as hq:
         hq.stdout.readline()
         assert view(installed, "rotate")["stage"] == "prepared"
-        both = shutil.copy(pki / "pins.pem", tmp_path / "both.pem")
+        both = Path(shutil.copy(pki / "pins.pem", tmp_path / "both.pem"))
         assert both.read_bytes().startswith(old.read_bytes())
         switched = view(installed, "rotate", "--switch")
         assert (switched["stage"], switched["tls"]["generation"]) == ("switched", 2)
-        new = shutil.copy(pki / "root.pem", tmp_path / "new.pem")
+        new = Path(shutil.copy(pki / "root.pem", tmp_path / "new.pem"))
         wait_for_generation(installed, 2, both)
         assert [served_generation(installed, each) for each in (old, new)] == [2, 2]
         assert view(installed, "rotate", "--switch")["tls"]["generation"] == 2  # again: nothing to do

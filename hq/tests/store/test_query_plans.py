@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "orders.page": lambda t: t.orders.page(after_id="", limit=3),
     "orders.due": lambda t: t.orders.due(now_s=1000, limit=3),
     "orders.next_due_s": lambda t: t.orders.next_due_s(besides=("o2", "o3")),
+    "orders.bring_back": lambda t: t.orders.bring_back(from_s=1000, now_s=1),
     "orders.unfinished": lambda t: t.orders.unfinished("d1"),
     "orders.url_known": lambda t: t.orders.url_known("u"),
     "orders.postpone": lambda t: t.orders.postpone(order(), next_at_s=1, reason=""),

@@ -19,6 +19,8 @@ EVERY_S = 60.0
 FOLLOW_EVERY_S = 2.0
 AT_ONCE = 200
 _STRANGER_S = 3600
+_LONGEST_REST_S = 60 * 24 * 3600
+"""Longer than any CA's Retry-After that is worth waiting for."""
 _REMEMBERED_S = 400 * 24 * 3600
 """Events, D0s and canaries: longer than any certificate lives."""
 
@@ -35,6 +37,8 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.events.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.canaries.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.hellos.sweep_d0(before_s=now_s - _REMEMBERED_S)
+        # HQ's clock was ahead when these were postponed, and has been set right since.
+        transaction.orders.bring_back(from_s=now_s + _LONGEST_REST_S, now_s=now_s)
 
     await store.write(work)
 

@@ -150,6 +150,13 @@ class Orders:
             (now_s, device_id),
         ).rowcount
 
+    def bring_back(self, *, from_s: int, now_s: int) -> int:
+        """Let unfinished orders go on now that would wait until `from_s` or longer; returns how many."""
+        return self._sql(
+            "UPDATE cert_order SET next_at_s = ? WHERE state NOT IN ('issued', 'failed') AND next_at_s >= ?",
+            (now_s, from_s),
+        ).rowcount
+
     def rest(self, seen: Order, *, next_at_s: int, reason: str) -> None:
         """Keep the state and say why nothing is done for it until then; nothing failed, so no run is counted."""
         self._sql(
