@@ -7,10 +7,12 @@ import json
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from tests.harness.box import Box, open_session
 from tests.harness.maker import Maker, answers, hangs, running_maker
 
 Installation = Any  # the class lives in conftest.py, which cannot be imported
@@ -84,3 +86,30 @@ async def test_a_trust_file_that_is_none_keeps_hq_from_starting_and_says_so(hook
 def test_a_model_without_a_webhook_says_how_to_get_one(installed: Installation) -> None:
     done = installed.call("model", "test-webhook", "box")
     assert (done.returncode, "model box has no webhook: otscert model set box webhook_url=" in done.stderr) == (1, True)
+
+
+async def test_a_running_hq_asks_and_takes_up_another_server_without_a_restart(
+    hooked: Installation, server: Maker, tmp_path: Path
+) -> None:
+    server.behaviour = answers({}, status=500)
+    assert hooked.call("model", "set", "box", "policies=open").returncode == 0
+    with hooked.started("serve", "--json") as process:
+        assert '"ready"' in await asyncio.to_thread(process.stdout.readline)
+        roots = (hooked.folder / "hq-data" / "pki" / "root.pem").read_bytes()
+        hq: Any = SimpleNamespace(url=f"https://127.0.0.1:{hooked.device_port}", roots_pem=roots)
+        async with open_session(hq) as session, running_maker(answers({"decision": "allow"}), tmp_path) as other:
+            box = Box(hq=hq, session=session, model="box")
+            await box.hello()
+            async with asyncio.timeout(20):
+                while not server.asked:
+                    assert (await box.enroll()).status == 202
+            pending = await asyncio.to_thread(hooked.run, "device", "pending")
+            assert "the webhook" in pending.stdout
+            changes = f"webhook_url={other.url}", f"webhook_trust_file={other.trust_file}"
+            told = await asyncio.to_thread(hooked.run, "model", "set", "box", "--reload", *changes)
+            assert "was told" in told.stdout
+            async with asyncio.timeout(20):
+                while (reply := await box.enroll()).status == 202:  # noqa: ASYNC110 - another process decides
+                    await asyncio.sleep(0.05)
+            reply.granted()
+            assert other.asked[0].key == server.asked[0].key

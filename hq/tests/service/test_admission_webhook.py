@@ -24,7 +24,7 @@ from otscert.service.webhook import AT_ONCE, Webhook, WebhookWorker
 from tests.harness import maker
 from tests.harness.box import Box, Reply, open_session
 from tests.harness.hq import DAY_S, HqOptions, Mortal, MortalStore, default_models, make_model, run_hq
-from tests.harness.maker import Behaviour, Maker, answers, http, running_maker, sends
+from tests.harness.maker import Asked, Behaviour, Maker, answers, http, running_maker, sends
 from tests.harness.scene import Scene, assert_says
 
 SECRET = b"a-secret-of-the-webhook"
@@ -34,6 +34,7 @@ MODELS = default_models() | {
     "hooked": make_model("hooked", webhook=True),
     "other": make_model("other", webhook=True),
     "both": make_model("both", policies=(Policy.APPROVAL,), webhook=True),
+    **{f"hangs-{number}": make_model(f"hangs-{number}", webhook=True) for number in range(10)},
     "few": make_model("few", webhook=True, waiting_per_address=Quota(count=1, period_s=DAY_S)),
 }
 StartHq = Callable[..., Any]
@@ -245,21 +246,41 @@ async def test_a_webhook_that_goes_on_failing_is_asked_less_and_less_often(hooke
 async def test_ten_hanging_webhooks_hold_up_no_box_of_another_model(cleaning: AsyncExitStack, tmp_path: Path) -> None:
     hanging = await cleaning.enter_async_context(running_maker(maker.hangs, tmp_path))
     quick = await cleaning.enter_async_context(running_maker(ALLOW, tmp_path))
-    scene = await cleaning.enter_async_context(
-        running_hq(tmp_path / "hq", {"hooked": hanging, "other": quick}, total_s=3600)
-    )
-    stuck = [await waiting(scene) for _ in range(10)]
+    makers = {f"hangs-{number}": hanging for number in range(10)} | {"other": quick}
+    scene = await cleaning.enter_async_context(running_hq(tmp_path / "hq", makers, total_s=3600))
+    stuck = [await waiting(scene, f"hangs-{number}") for number in range(10) for _ in range(2)]
 
-    async def all_places_taken() -> bool:
-        return hanging.open_now == AT_ONCE
+    async def all_of_them_hang() -> bool:
+        return hanging.open_now == len(stuck)
 
-    await until(all_places_taken)
+    await until(all_of_them_hang)
     for _ in range(3):
         (await decided(await waiting(scene, "other"))).granted()
     (await scene.box().admit()).granted()
-    assert hanging.most_open == AT_ONCE
     for box in stuck:
         assert (await box.enroll()).status == 202
+
+
+async def test_one_model_is_asked_about_so_many_boxes_at_a_time(cleaning: AsyncExitStack, tmp_path: Path) -> None:
+    released = asyncio.Event()
+
+    async def hang_until_released(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        await ALLOW(asked, writer)
+
+    server = await cleaning.enter_async_context(running_maker(hang_until_released, tmp_path))
+    scene = await cleaning.enter_async_context(running_hq(tmp_path / "hq", {"hooked": server}, total_s=3600))
+    boxes = [await waiting(scene) for _ in range(2 * AT_ONCE)]
+
+    async def all_places_taken() -> bool:
+        return server.open_now == AT_ONCE
+
+    await until(all_places_taken)
+    (await scene.box().admit()).granted()
+    assert server.most_open == AT_ONCE
+    released.set()
+    for box in boxes:
+        (await decided(box)).granted()
 
 
 async def test_a_kill_between_answer_and_commit_asks_again_under_the_same_key(
