@@ -15,6 +15,7 @@ from agent.tests.harness.box import Enough, HeldTime, TestBox
 from agent.tests.harness.hq import Call, FakeHq
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from otscert_agent import app
 from otscert_agent.disk import FileOps
 from otscert_agent.errors import ConfigError
 from otscert_agent.state import HqMemory
@@ -505,6 +506,17 @@ def test_hq_away_for_days_makes_few_lines_and_long_waits(hq: FakeHq, box: MakeBo
     assert max(one.time.waits[10:]) <= 3600
     assert len(one.lines("waiting")) <= 2
     assert one.store.state.hq.deaf_s > 86400
+
+
+def test_what_was_waited_for_is_not_shown_any_more_once_it_is_over(hq: FakeHq, box: MakeBox) -> None:
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    hq.faults = [lambda call: b"" if "checkin" in call.path else None] * 3
+    one.agent.advance()
+    assert "HQ cannot be reached" in str(app.status(one.settings)["why"])
+    hq.faults = []
+    one_check_in(one)
+    assert app.status(one.settings)["why"] is None
 
 
 def test_hq_that_has_forgotten_a_box_is_told_its_key_again_and_the_pair_stays(hq: FakeHq, box: MakeBox) -> None:

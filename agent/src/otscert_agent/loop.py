@@ -221,6 +221,7 @@ class Agent:
         self._parts.waiter.wait(wait_s)
         self._fresh_boot = False
         answer = self._converse().check_in(self._serving.look())
+        self._parts.report.note(self.step.value)  # whatever was waited for is over
         self._checkin_s = max(float(answer.next_checkin_s), LEAST_CHECKIN_S)
         self._backoff.reset()
         event = Event.AGAIN

@@ -99,11 +99,12 @@ class Pages:
     def _status(self) -> BoxStatus:
         from otscert_agent import page  # noqa: PLC0415  # loaded by then
 
-        facts = installed_facts(self._disk)
+        facts, present = installed_facts(self._disk), self._report.present
         return page.BoxStatus(
             name=facts.names[0],
             names=facts.names,
-            state=self._report.present["step"],
+            state=present["step"],
+            why=present["why"],
             device_id=self._store.state.device_id or "",
             not_before=facts.not_before,
             not_after=facts.not_after,
