@@ -99,6 +99,7 @@ async def test_a_factory_reset_gives_a_new_name_and_ends_the_old_one(start_units
     ):
         assert_says(reply, 409, "the unit has enrolled again since")
         assert reply.problem is ProblemType.START_OVER
+    assert (await scene.hq.event_kinds()).count("clone.seen") == 2
     assert (await box.check_in()).typ == ANSWER
 
 

@@ -204,6 +204,8 @@ def test_five_wrong_codes_end_the_tries_of_an_account_also_for_the_right_one(ins
     assert "too many wrong codes" in refused.stderr
     assert device_row(installed).state is DeviceState.ACTIVE
     assert call(installed, "transfer", "SN-1", "--setup-code", SHOWN, "--account", "adam")["changed"]
+    (event,) = on_store(installed, lambda transaction: transaction.events.of_device("id-1", limit=9))
+    assert event.data["by"] == "adam"
 
 
 def test_a_transfer_without_the_code_warns(installed: Installation) -> None:

@@ -85,7 +85,7 @@ def transfer(config: Path | None, text: str, typed: str | None, confirmer: Confi
         )
     else:
         _check_code(loaded, text, _read_code() if typed == "-" else typed, confirmer)
-    done = _end(loaded, text, Retired.TRANSFER)
+    done = _end(loaded, text, Retired.TRANSFER, by=confirmer.account)
     _say(loaded, done, _started_over(loaded, done, "transferred"), as_json=as_json)
 
 
@@ -190,11 +190,11 @@ def _read_code() -> str:
     return sys.stdin.readline().strip()
 
 
-def _end(config: Config, text: str, why: Retired) -> Done:
+def _end(config: Config, text: str, why: Retired, *, by: str = "") -> Done:
     def work(transaction: Transaction) -> Done:
         device = find_one(transaction, config, text)
         revoke = _revokes(config, device)
-        return lifecycle.end(transaction, device, why, revoke=revoke, now_s=_now_s())
+        return lifecycle.end(transaction, device, why, revoke=revoke, now_s=_now_s(), by=by)
 
     return _act(config, work)
 

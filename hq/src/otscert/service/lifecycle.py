@@ -29,7 +29,7 @@ class Done:
     changed: bool
 
 
-def end(transaction: Transaction, device: Device, why: Retired, *, revoke: bool, now_s: int) -> Done:
+def end(transaction: Transaction, device: Device, why: Retired, *, revoke: bool, now_s: int, by: str = "") -> Done:
     """Take the box's name back; raises `NotPossible` for one that is another box of the list by now.
 
     Reset and transfer let it start over; `Retired.REMOVED` does not, nor its factory key where it has one. A box that
@@ -43,10 +43,10 @@ def end(transaction: Transaction, device: Device, why: Retired, *, revoke: bool,
         now_is = f" ({unit.device_id})" if unit is not None else ""
         raise NotPossible(f"{device.label}: {decision.reason}{now_is}; its own name is gone for ever already")
     if decision.verdict is Retiring.RETIRE:
-        retire(transaction, device, why, revoke=revoke, now_s=now_s)
+        retire(transaction, device, why, revoke=revoke, now_s=now_s, by=by)
     elif decision.verdict is Retiring.CHANGE:
         transaction.devices.save(replace(device, retired=why), seen_token_hash=device.ratchet.token_hash)
-        data = {"why": why, "label": device.label, "before": device.retired}
+        data = {"why": why, "label": device.label, "before": device.retired, "by": by}
         transaction.events.append("device.retired", now_s=now_s, device_id=device.id, data=data)
     if why is Retired.REMOVED:
         _set_unit(transaction, unit, UnitState.BLOCKED)

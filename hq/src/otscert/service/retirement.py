@@ -14,8 +14,8 @@ SUPERSEDED = 4  # CRLReason, RFC 5280 section 5.3.1
 CESSATION_OF_OPERATION = 5
 
 
-def retire(transaction: Transaction, device: Device, why: Retired, *, revoke: bool, now_s: int) -> None:
-    """Take the device's name back for ever.
+def retire(transaction: Transaction, device: Device, why: Retired, *, revoke: bool, now_s: int, by: str = "") -> None:
+    """Take the device's name back for ever; `by` whom, for the record.
 
     A running zone lets go of it, and of its challenges, within `housekeeping.follow`'s next round.
     """
@@ -26,7 +26,7 @@ def retire(transaction: Transaction, device: Device, why: Retired, *, revoke: bo
         "device.retired",
         now_s=now_s,
         device_id=device.id,
-        data={"why": why, "label": device.label, "revoked": revoke},
+        data={"why": why, "label": device.label, "revoked": revoke, "by": by},
     )
 
 

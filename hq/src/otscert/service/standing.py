@@ -21,7 +21,14 @@ def refuse_retired(device: Device) -> None:
     if device.retired is None:
         return
     kind = ProblemType.RETIRED if device.retired is Retired.REMOVED else ProblemType.START_OVER
-    raise Refusal(kind, _SENTENCES[device.retired], retry_after_s=24 * 3600 if kind is ProblemType.RETIRED else None)
+    # A unit that has enrolled again has wiped this identity before: whoever calls with it has a copy.
+    copied: dict[str, object] = {"identity": "replaced", "label": device.label}
+    raise Refusal(
+        kind,
+        _SENTENCES[device.retired],
+        retry_after_s=24 * 3600 if kind is ProblemType.RETIRED else None,
+        event=("clone.seen", device.id, copied) if device.retired is Retired.REPLACED else None,
+    )
 
 
 def why_order_rests(transaction: Transaction, order: Order) -> str | None:
