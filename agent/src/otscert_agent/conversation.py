@@ -18,6 +18,7 @@ from otscert_agent.exchange import Exchange
 from otscert_agent.facts import CHAIN_FILE, FACTS_FILE, KEY_FILE, CertificateFacts
 from otscert_agent.signing import HELLO, IDENTITY, Signing
 from otscert_agent.state import Bound, Pending, Sent, Store
+from otscert_agent.transport import path_at
 from otscert_agent.wire import b64, jws, kdf, messages, point
 from otscert_agent.wire.errors import WireError
 from otscert_agent.wire.factory import Factory
@@ -256,6 +257,7 @@ class Conversation:
     def _keep_grant(self, pending: Pending, granted: messages.Granted) -> None:
         if granted.names != pending.names:
             raise UntrustedError("HQ granted other names than it had promised")
+        path_at(granted.order, self._settings.base_url)  # before it is durable: it is what every start calls first
         self._store.save(
             device_id=granted.device_id,
             epoch_token=granted.epoch_token,

@@ -84,6 +84,8 @@ class Kernel(Protocol):
 class LinuxKernel:
     """The real one."""
 
+    random_device = Path("/dev/random")  # waited for, never read
+
     def random(self, length: int) -> bytes:
         try:
             return os.getrandom(length, os.GRND_NONBLOCK)
@@ -92,7 +94,10 @@ class LinuxKernel:
 
     def wait_ready(self, timeout_s: float) -> None:
         # /dev/random polls readable if and only if the generator is ready; it wakes us, nothing is read.
-        descriptor = os.open("/dev/random", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = os.open(self.random_device, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # early in a boot, or in a sandbox: whoever waits has a least pause of his own
+            return
         try:
             poller = select.poll()
             poller.register(descriptor, select.POLLIN)
@@ -223,7 +228,9 @@ def gather(kernel: Kernel, *, pool: bytes, ids: bytes, attempt: int, factory: by
     sources = Sources(kernel=kernel_bytes, hwrng=hwrng, factory=factory, pool=pool, ids=ids, times=times)
     prk = extract(sources)
     kernel.stir(kdf.hkdf_expand(prk, b"otscert/v1/kernel", SECRET_BYTES))
-    return Mix(prk=prk, crng=crng, hwrng=bool(hwrng), used=sources.used())
+    # Mixed in whatever it gave; claimed only when it gave what was asked for, and not one byte repeated.
+    works = len(hwrng) == SECRET_BYTES and len(set(hwrng)) > 1
+    return Mix(prk=prk, crng=crng, hwrng=works, used=sources.used())
 
 
 def canary(kernel: Kernel) -> str:

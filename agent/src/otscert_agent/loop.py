@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
+from otscert_agent import entropy
 from otscert_agent.backoff import Backoff
 from otscert_agent.errors import (
     AgentError,
@@ -61,6 +62,7 @@ class Agent:
         self._serving = Serving(parts)
         jitter = self._store.state.pool + str(parts.disk.root).encode()
         self._backoff = Backoff(jitter)
+        self._anew = Backoff(jitter)  # between whole transactions: that HQ can be called is no success of theirs
         self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)
         self._checkin_s = max(handed.due - parts.waiter.now(), 0.0) if handed else None
         self._fresh_boot = True
@@ -124,6 +126,8 @@ class Agent:
             return self._after(error)
         if event is not Event.AGAIN:
             self._backoff.reset()
+        if self.step is Step.INSTALL:
+            self._anew.reset()
         self._heard_at = self._parts.waiter.now()
         return event
 
@@ -133,7 +137,8 @@ class Agent:
         try:
             why = self._start.begin()
         except StateError:  # a disk that takes nothing more: what is there already is served all the same
-            if self._start.at_home and self._serving.has_pair():
+            ready = entropy.look(self._parts.kernel, 1)[0] != entropy.Crng.NOT_READY  # TLS would block, or worse
+            if ready and self._start.at_home and self._serving.has_pair():
                 self._serving.show_page()
             raise
         if why is None:
@@ -224,6 +229,7 @@ class Agent:
         self._parts.report.note(self.step.value)  # whatever was waited for is over
         self._checkin_s = max(float(answer.next_checkin_s), LEAST_CHECKIN_S)
         self._backoff.reset()
+        self._anew.reset()
         event = Event.AGAIN
         if answer.cmd_seq > self._store.state.cmd_seq:
             event = self._obey([command.name for command in answer.commands], answer.cmd_seq)
@@ -269,7 +275,7 @@ class Agent:
         if self._can_settle():
             self._parts.report.problem(why)
             return Event.SETTLE
-        self._pause(self._backoff.next_s(retry_after_s), why)
+        self._pause(self._anew.next_s(retry_after_s), why)
         return Event.NEW_HELLO
 
     def _can_settle(self) -> bool:
@@ -295,6 +301,8 @@ class Agent:
         if isinstance(error, ProblemError):
             return self._react(error)
         if isinstance(error, (ZeroKeyError, NotReadyError)):
+            if self.step is not Step.STEADY:  # a kernel may say one thing to ENTROPY and another to what follows
+                self._pause(self._anew.next_s(), str(error))
             return Event.NEW_HELLO if self.step is not Step.STEADY else Event.AGAIN
         if isinstance(error, SpentKeyError):
             return self._spent(str(error))
@@ -320,6 +328,8 @@ class Agent:
             self._checkin_s = 0.0
         if reaction is Reaction.START_OVER:
             self._parts.report.problem(why)
+            if self._store.state.device_id is None:  # nothing to forget: this does not help, so it is no hurry
+                self._pause(self._anew.next_s(problem.retry_after_s), why)
             return self._reset()
         if reaction is Reaction.CHECK_IN and self.step in {Step.HELLO, Step.ENROL} and self._store.state.device_id:
             self._pause(self._backoff.next_s(problem.retry_after_s), why)
@@ -331,11 +341,11 @@ class Agent:
             if problem.last_seq >= MAX_SEQ:
                 return self._spent(f"{why} (HQ remembers the highest sequence number there is)")
             conversation.signing.raise_seq(problem.last_seq)
-        self._pause(self._backoff.next_s(problem.retry_after_s), why)
+        anew = reaction is Reaction.INTRODUCE or (reaction is Reaction.NEW_HELLO and self.step is not Step.STEADY)
+        self._pause((self._anew if anew else self._backoff).next_s(problem.retry_after_s), why)
         if reaction is Reaction.INTRODUCE:
             conversation.become_unknown()
-        anew = reaction is Reaction.NEW_HELLO and self.step is not Step.STEADY
-        return Event.NEW_HELLO if anew or reaction is Reaction.INTRODUCE else Event.AGAIN
+        return Event.NEW_HELLO if anew else Event.AGAIN
 
     def _spent(self, why: str) -> Event:
         """A key without numbers. A hello key is replaced; an identity is HQ's to change, and a person has to ask."""

@@ -55,23 +55,36 @@ def client_context(pins_pem: str, *, clock_trusted: bool) -> ssl.SSLContext:
     return context
 
 
+def path_at(url: str, base_url: str) -> str:
+    """The path of a URL on the HQ at `base_url`; raise `UntrustedError` when it is not one that can be called."""
+    if not url.isascii() or not url.isprintable() or " " in url:  # RFC 3986, section 2
+        raise UntrustedError("HQ named a URL with characters that no URL has")
+    try:
+        parts, own = urlsplit(url), urlsplit(base_url)
+        same = (parts.scheme, parts.hostname, parts.port or 443) == (own.scheme, own.hostname, own.port or 443)
+    except ValueError:  # brackets that do not match, a port that is none
+        raise UntrustedError("HQ named a URL that is none") from None
+    if not same:
+        raise UntrustedError("HQ named a URL on another host; only its own is called")
+    return parts.path
+
+
 class HttpsTransport:
     """`Transport` to the HQ at `base_url`. `check_leaf` gets the DER of HQ's TLS leaf before anything is sent."""
 
     def __init__(self, base_url: str, context: ssl.SSLContext, check_leaf: Callable[[bytes], None]) -> None:
         parts = urlsplit(base_url)
+        self._base_url = base_url
         self._origin = (parts.scheme, parts.hostname, parts.port or 443)
         self._context = context
         self._check_leaf = check_leaf
         self._connection: _Connection | None = None
 
     def post(self, url: str, body: bytes) -> Reply:
-        parts = urlsplit(url)
-        if (parts.scheme, parts.hostname, parts.port or 443) != self._origin:
-            raise UntrustedError("HQ named a URL on another host; only its own is called")
+        path = path_at(url, self._base_url)
         reused = self._connection is not None
         try:
-            return self._post(parts.path, body)
+            return self._post(path, body)
         except (ConnectionError, http.client.RemoteDisconnected) as error:
             self.close()
             if not reused:  # a kept connection may have been closed while idle: the same bytes once more, on a new one
@@ -79,7 +92,7 @@ class HttpsTransport:
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from None
         try:
-            return self._post(parts.path, body)
+            return self._post(path, body)
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from None
 
@@ -99,6 +112,10 @@ class HttpsTransport:
         self.close()
         if isinstance(error, ssl.SSLCertVerificationError):
             return UntrustedError(f"this is not the maker's HQ: {error.verify_message}")
+        if not isinstance(error, OSError):  # its text is whatever was sent, and a page shows the reason
+            return UnreachableError(
+                f"what answers in HQ's place speaks no HTTP that is allowed ({type(error).__name__})"
+            )
         return UnreachableError(f"HQ cannot be reached: {str(error) or type(error).__name__}")
 
     def _post(self, path: str, body: bytes) -> Reply:
