@@ -202,7 +202,7 @@ YES, NO, WAITING = Answer.YES, Answer.NO, Answer.WAITING
         ((F, A), Evidence(), Verdict.ASK_PERSON, None),
         ((A, F), Evidence(stamped=True), Verdict.ADMIT, F),
         ((T, A), Evidence(token_valid=False), Verdict.ASK_PERSON, None),
-        ((A, T), Evidence(approval=NO, token_valid=True), Verdict.ADMIT, T),
+        ((A, T), Evidence(approval=NO, token_valid=True), Verdict.REFUSE, None),  # a person is obeyed
     ],
 )
 def test_policies_are_asked_in_order(
