@@ -3,6 +3,8 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+import pytest
+
 from otscert_agent import hardware
 
 
@@ -47,6 +49,37 @@ def test_the_fingerprint_stays_while_the_box_does(tmp_path: Path) -> None:
     assert hardware.fingerprint(hardware.identifiers("S2", board(tmp_path / "c"))) != first
     assert b"abcd" not in first.encode()
     assert len(first) == 64
+
+
+def test_a_memory_card_makes_no_other_box(tmp_path: Path) -> None:
+    root = board(tmp_path)
+    first = hardware.fingerprint(hardware.identifiers("S1", root))
+    card = root / "sys/block/mmcblk1/device"
+    card.mkdir(parents=True)
+    (card / "cid").write_text("0353445355313647\n")
+    (card / "type").write_text("SD\n")
+    assert hardware.fingerprint(hardware.identifiers("S1", root)) == first
+
+
+@pytest.mark.parametrize("assigned", ["1", "2", "3"])
+def test_a_mac_that_was_made_up_makes_no_other_box(tmp_path: Path, assigned: str) -> None:
+    """1: random at each start. 2: another interface's. 3: set by a program; there is no such interface here to ask."""
+    root = board(tmp_path)
+    interface = root / "sys/class/net/eth0"
+    interface.rename(interface.with_name("no-such"))
+    interface = interface.with_name("no-such")
+    (interface / "addr_assign_type").write_text(f"{assigned}\n")
+    first = hardware.fingerprint(hardware.identifiers("S1", root))
+    (interface / "address").write_text("9e:00:00:00:00:42\n")
+    assert hardware.fingerprint(hardware.identifiers("S1", root)) == first
+
+
+def test_the_kernel_tells_a_permanent_mac_and_none_of_what_has_none() -> None:
+    assert hardware._permanent_mac("lo") == []
+    assert hardware._permanent_mac("no-such") == []
+    for interface in Path("/sys/class/net").iterdir():
+        if (interface / "device").exists() and (interface / "addr_assign_type").read_text() == "0\n":
+            assert hardware._permanent_mac(interface.name) == [(interface / "address").read_bytes().strip()]
 
 
 def test_a_machine_that_says_nothing_has_a_fingerprint_all_the_same(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """What tells this machine from its neighbours: identifiers for the extractor, and the hardware fingerprint.
 
-Reads /sys and /proc only. Takes what is soldered on: no virtual interface, nothing that is plugged in by USB, so that
-the fingerprint stays the same while the box does. Does not know what HQ makes of it.
+Reads /sys and /proc, and asks the kernel for permanent MACs. Takes what is soldered on: no virtual interface, nothing
+that is plugged in (USB, memory cards), no MAC that somebody made up, so that the fingerprint stays the same while the
+box does. Does not know what HQ makes of it.
 """
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import hashlib
@@ -16,6 +18,11 @@ from pathlib import Path
 from typing import Any
 
 _SIOCGIFADDR = 0x8915
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GPERMADDR = 0x20
+_LONGEST_MAC = 32  # MAX_ADDR_LEN
+# linux/netdevice.h, addr_assign_type: the device's own, or another one that was set. The rest are random or borrowed.
+_PERMANENT, _SET = b"0", b"3"
 _FILES = (
     "proc/device-tree/serial-number",
     "proc/device-tree/model",
@@ -29,7 +36,7 @@ def identifiers(serial: str, root: Path = Path("/")) -> bytes:
     lines = [b"serial=" + serial.encode()]
     lines += [name.encode() + b"=" + _read(root / name) for name in _FILES]
     lines += [b"mac=" + mac for mac in _macs(root)]
-    lines += [b"cid=" + _read(path) for path in sorted(root.glob("sys/block/mmcblk*/device/cid"))]
+    lines += [b"cid=" + cid for cid in _cids(root)]
     return b"\n".join(lines)
 
 
@@ -90,9 +97,32 @@ def _macs(root: Path) -> list[bytes]:
     found = []
     for interface in sorted(root.glob("sys/class/net/*")):
         device = interface / "device"
-        if device.exists() and "/usb" not in str(device.resolve()):
+        if not device.exists() or "/usb" in str(device.resolve()):
+            continue
+        assigned = _read(interface / "addr_assign_type") or _PERMANENT
+        if assigned == _PERMANENT:
             found.append(_read(interface / "address"))
+        elif assigned == _SET:
+            found += _permanent_mac(interface.name)
     return sorted(found)
+
+
+def _permanent_mac(name: str) -> list[bytes]:
+    """The MAC that an interface had before somebody gave it another one; none where it never had one of its own."""
+    answer = array.array("B", struct.pack("=II", _ETHTOOL_GPERMADDR, _LONGEST_MAC) + bytes(_LONGEST_MAC))
+    request = struct.pack("@16sP16x", name.encode()[:15], answer.buffer_info()[0])  # struct ifreq points to it
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        fcntl.ioctl(probe.fileno(), _SIOCETHTOOL, request)
+        length = min(struct.unpack_from("=I", answer, 4)[0], _LONGEST_MAC)
+        mac = answer.tobytes()[8 : 8 + length]
+        return [mac.hex(":").encode()] if any(mac) else []
+    return []
+
+
+def _cids(root: Path) -> list[bytes]:
+    """The ids of what is soldered on; a memory card comes and goes."""
+    found = sorted(root.glob("sys/block/mmcblk*/device/cid"))
+    return [_read(cid) for cid in found if _read(cid.with_name("type")) != b"SD"]
 
 
 def _read(path: Path) -> bytes:
