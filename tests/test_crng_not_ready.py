@@ -130,7 +130,7 @@ def test_the_box_waits_and_says_so_and_then_finishes_its_first_boot(scene: Scene
         assert not box.was_read
         box.become_ready()
         serving = said(box, "serving")
-        assert "This box is ready" in scene.page()
+        until(lambda: "This box is ready" in scene.page())
     assert scene.accepted != []
     assert serving["name"] == next(iter(scene.hq.book.devices.values())).name
     assert scene.hq.book.calls[0].payload["report"]["crng"] == "ready"
