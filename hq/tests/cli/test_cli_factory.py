@@ -6,8 +6,11 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -226,16 +229,25 @@ def test_what_is_wrong_with_a_unit_is_told_without_its_secret(installed: Install
 
 
 def test_a_unit_that_hq_did_not_judge_does_not_pass(installed: Installation) -> None:
-    installed.edit("[model.box]", "[limits]\nhellos_per_model_per_hour = 1\n\n[model.box]")
     hello = ("--hq", f"https://127.0.0.1:{installed.device_port}", "--root", "hq-data/pki/root.pem")
     with installed.started("serve", "--json") as hq:
         assert '"ready"' in hq.stdout.readline()
         assert stamp(installed, "--out", "b", "--count", "1", "--first-serial", "1").returncode == 0
         assert installed.call("factory", "import", "b/manifest.jsonl").returncode == 0
         assert installed.call("factory", "verify", "b/units/1", *hello).returncode == 0
+        spend_hellos(installed)
         crowded = installed.call("factory", "verify", "b/units/1", *hello)
     assert crowded.returncode == 1
-    assert "cannot tell  HQ did not judge the unit: more than 1 hellos" in crowded.stdout
+    assert "cannot tell  HQ did not judge the unit: more than 30 hellos" in crowded.stdout
+
+
+def spend_hellos(installed: Installation) -> None:
+    """The quota of every unit, as if it had said all its hellos of this hour."""
+    with closing(sqlite3.connect(installed.folder / "hq-data" / "hq.db")) as database, database:
+        changed = database.execute(
+            "UPDATE quota SET tat_ms = ? WHERE bucket LIKE 'hello:unit:%'", (int(time.time() + 3600) * 1000,)
+        )
+        assert changed.rowcount == 1
 
 
 def test_an_image_is_refused_with_a_list(empty: Installation) -> None:

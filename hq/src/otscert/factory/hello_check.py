@@ -36,5 +36,5 @@ def check_hello(unit: StampedUnit, hq: Trusted) -> Check:
 def _judge_problem(name: str, problem: Problem) -> Check:
     if problem.type in {ProblemType.UNKNOWN_UNIT, ProblemType.BLOCKED_UNIT, ProblemType.UNKNOWN_MODEL}:
         return bad(name, f"HQ refuses this unit: {problem.detail}", why="the box would be refused, too", mend=_IMPORT)
-    mend = "ask again later; limits.hellos_per_address_per_hour of HQ has to fit the speed of the line"
+    mend = "ask again later: a unit may say 30 hellos an hour, and HQ may be busy with other things"
     return Check(name=name, verdict=Verdict.UNKNOWN, what=f"HQ did not judge the unit: {problem.detail}", mend=mend)

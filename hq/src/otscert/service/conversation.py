@@ -140,7 +140,7 @@ class Conversation:
         because the two boxes of a cloned image without entropy send the same bytes, and must not get the same r.
         """
         replies: list[Reply] = []
-        said: list[str] = []
+        said: list[tuple[str, str]] = []
 
         def work(transaction: Transaction) -> Answer:
             replies.clear()
@@ -159,12 +159,12 @@ class Conversation:
                     note(transaction, kind, now_s=request.now_s, device_id=device_id, data=data)
                 answer = self._sign(refusal.problem, request.thumbprint, request.digest)
                 refused = True
-                said.append(f"{refusal.problem.title}: {refusal}")
+                said.append((refusal.problem.type, f"{refusal.problem.title}: {refusal}"))
             else:
                 replies.append(reply)
                 answer = self._sign(reply.message, request.thumbprint, request.digest)
                 refused = isinstance(reply.message, messages.Refused)
-                said.extend([reply.message.reason] if refused else [])
+                said.extend([(reply.message.TYP, reply.message.reason)] if refused else [])
             # A stranger's refused message leaves nothing behind: rows are not to be had for the asking.
             if current.known is not None or not refused:
                 self._record(transaction, request, None if repeatable else answer)
@@ -188,10 +188,13 @@ class Conversation:
             except DoFirst as first:
                 await first.work()
 
-    def _tell_refusal(self, request: Request[M], said: list[str]) -> None:
-        """Log why a box was refused, once a minute for an address and a reason: a stranger must not fill the log."""
-        for reason in said:
-            told = (request.address, reason)
+    def _tell_refusal(self, request: Request[M], said: list[tuple[str, str]]) -> None:
+        """Log why a box was refused, once a minute for an address and a kind: a stranger must not fill the log.
+
+        Not for each reason: it may hold the stranger's own words, and he has many.
+        """
+        for kind, reason in said:
+            told = (request.address, kind)
             if request.now_s - self._told.get(told, 0) < _TELL_AGAIN_S:
                 return
             if len(self._told) >= _MOST_TOLD:

@@ -112,6 +112,9 @@ class Enrolment:
 
     def _admit(self, transaction: Transaction, request: Request[Enroll], row: HelloRow, csr: CheckedCsr) -> Reply:
         model = known_model(self.hq, row.model)
+        if request.known is not None and request.known.device_id is not None:
+            # It was waiting in two transactions, and has become a box by the other one.
+            raise Refusal(ProblemType.BAD_CONTRIBUTION, "this identity key belongs to a device already")
         admitted = self.admitting(transaction, request, row, model)
         if not isinstance(admitted, Admitted):
             if not isinstance(admitted.message, Refused):

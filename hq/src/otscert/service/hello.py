@@ -53,7 +53,7 @@ class SayingHello:
         except UnitRefused as refused:  # what it wrote stays: a unit on two boards is quarantined now
             return Reply(message=make_problem(ProblemType.BLOCKED_UNIT, str(refused), retry_after_s=24 * 3600))
         self._check_assurance(model, hello, unit)
-        self._spend(transaction, request, model, device)
+        self._spend(transaction, request, model, device or unit)
         transaction.hellos.end_oldest(request.thumbprint, keep=MOST_OPEN - 1)
         txid = self.hq.randomness(TXID_BYTES)
         label, keeps = self._label(transaction, request, model, device or unit, txid)
@@ -118,9 +118,13 @@ class SayingHello:
         if not assurance.enough:
             raise Refusal(ProblemType.LOW_ASSURANCE, assurance.reason, retry_after_s=24 * 3600)
 
-    def _spend(self, transaction: Transaction, request: Request[Hello], model: Model, device: Device | None) -> None:
-        if device is not None:
-            _spend(transaction, f"hello:device:{device.id}", HELLOS_PER_DEVICE, request)
+    def _spend(
+        self, transaction: Transaction, request: Request[Hello], model: Model, who: Device | Unit | None
+    ) -> None:
+        """Charge who has proved who it is by itself: strangers who spend what they share do not keep it out."""
+        if who is not None:
+            name = f"device:{who.id}" if isinstance(who, Device) else f"unit:{who.thumbprint}"
+            _spend(transaction, f"hello:{name}", HELLOS_PER_DEVICE, request)
             return
         for bucket, share in buckets(request.address):
             quota = self.hq.hellos_per_address
