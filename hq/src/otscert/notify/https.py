@@ -22,6 +22,7 @@ from yarl import URL
 
 from otscert.domain import targets
 from otscert.notify.errors import NotDelivered, TrustFileUnusable
+from otscert.notify.resolving import LookUp, OwnThreads
 
 TOTAL_S = 2.0
 MOST_BYTES = 65_536
@@ -47,10 +48,12 @@ class HttpsSender:
         networks: Sequence[IPv4Network | IPv6Network] = (),
         trust_file: Path | None = None,
         total_s: float = TOTAL_S,
+        look_up: LookUp = socket.getaddrinfo,
     ) -> None:
         self._networks = tuple(networks)
         self._trust = _trust(trust_file)
         self._total_s = total_s
+        self._look_up = look_up
         self._session: aiohttp.ClientSession | None = None
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
@@ -98,6 +101,7 @@ class HttpsSender:
                     limit=0,  # whoever sends holds the number down
                     force_close=True,
                     use_dns_cache=False,
+                    resolver=OwnThreads(self._look_up),
                     socket_factory=self._new_socket,
                 ),
                 timeout=aiohttp.ClientTimeout(total=self._total_s),
@@ -138,4 +142,6 @@ def _reason(error: Exception) -> str:
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):
         return error.os_error.strerror or str(error.os_error)
+    if isinstance(error, aiohttp.ClientResponseError):  # it names the URL, which may hold the maker's secret
+        return " ".join(error.message.split()) or type(error).__name__
     return str(error) or type(error).__name__
