@@ -21,12 +21,13 @@ from otscert.api.device.routes import DeviceApi
 from otscert.api.http import BODY_S
 from otscert.api.room import Room
 from otscert.api.server import HEAD_S, HttpsServer
-from otscert.app import ACCOUNT_KEY, OwnNameServers
+from otscert.app import OwnNameServers
 from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
 from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.domain.admission import Model, Naming, Policy
 from otscert.domain.assurance import Contribution, Source
 from otscert.domain.quota import Quota
+from otscert.issuers import ACCOUNT_KEY
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal

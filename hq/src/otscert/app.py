@@ -7,37 +7,29 @@ something new; the worker starts last and resumes what an earlier HQ left.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import gc
 import logging
-import os
 import secrets
-import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import ip_address
-from pathlib import Path
 
 import uvloop
 
-from otscert.acme.account import ExternalAccount
-from otscert.acme.errors import ExternalAccountError
 from otscert.api.device.routes import DeviceApi
 from otscert.api.room import Room, room_for_files
 from otscert.api.server import HttpsServer
-from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
-from otscert.ca.errors import CaError
-from otscert.ca.issuer import AcmeIssuer
-from otscert.config import Config, IssuerConfig
+from otscert.ca.connect import open_issuer
+from otscert.config import Config
 from otscert.domain.admission import Model
+from otscert.issuers import issuer_settings, look_up_account
 from otscert.notify.errors import TrustFileUnusable
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.certificates import KeyPair
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
+from otscert.process import CannotStart, background, listen_to_signals, only_one, spare_the_collector
 from otscert.rereading import Live, Rereading
 from otscert.service import housekeeping
 from otscert.service.admitting import Admitting
@@ -56,7 +48,6 @@ from otscert.service.signals import LocalSignals
 from otscert.service.waiting import Waiting
 from otscert.service.webhook import WebhookWorker
 from otscert.service.worker import Worker
-from otscert.store.accounts import Account
 from otscert.store.errors import StoreUnavailable
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
@@ -67,14 +58,8 @@ from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.zone import Zone
 
-ACCOUNT_KEY = "account key"
 _DNS_DEADLINE_S = 20.0
-_ACCOUNT_RETRY_S = 30.0
 _log = logging.getLogger(__name__)
-
-
-class CannotStart(Exception):
-    """HQ cannot start; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,54 +119,14 @@ def make_zone(config: Config) -> Zone:
     )
 
 
-async def issuer_settings(issuer: IssuerConfig, store: SqliteStore, seal: Seal) -> tuple[IssuerSettings, bytes]:
-    """The settings and the account key of an issuer; the key is made and stored (sealed) on first use."""
-
-    def key_of(transaction: Transaction) -> Account:
-        account = transaction.accounts.get(issuer.name)
-        if account is not None and account.directory_url == issuer.directory_url:
-            return account
-        if account is not None:
-            raise CannotStart(
-                f"issuer {issuer.name} has an account at {account.directory_url}, not at {issuer.directory_url}:"
-                " give the new CA another name"
-            )
-        sealed = seal.close(new_account_key(), purpose=ACCOUNT_KEY)
-        account = Account(issuer=issuer.name, directory_url=issuer.directory_url, key_sealed=sealed, url="")
-        transaction.accounts.add(account, now_s=int(time.time()))
-        return account
-
-    account = await store.write(key_of)
-    settings = IssuerSettings(
-        name=issuer.name,
-        directory_url=issuer.directory_url,
-        trust_file=issuer.trust_file,
-        contact=issuer.contact,
-        eab=_external_account(issuer),
-        terms_agreed=issuer.terms_agreed,
-        profile=issuer.profile,
-        account_url=account.url or None,
-    )
-    return settings, seal.open(account.key_sealed, purpose=ACCOUNT_KEY)
-
-
-def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
-    if not issuer.eab_kid:
-        return None
-    try:
-        return ExternalAccount.of(issuer.eab_kid, issuer.eab_hmac_key)
-    except ExternalAccountError as error:
-        raise CannotStart(f"issuer {issuer.name}: {error}; copy the key again from the CA's page") from error
-
-
 async def serve(config: Config, *, ready: Callable[[Listening], None], read: Callable[[], Config]) -> None:
     """Run HQ until SIGTERM or SIGINT; raise `CannotStart`, `StoreError` or `PkiError` when it cannot start.
 
     SIGHUP makes it read its configuration again, by `read`.
     """
-    told, told_to_read = _listen_to_signals()
+    told, told_to_read = listen_to_signals()
     async with AsyncExitStack() as stack:
-        stack.enter_context(_only_one(config.data_dir))
+        stack.enter_context(only_one(config.data_dir))
         pki = PkiFolder(folder=config.pki_dir)
         for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
             _log.info("pki.renewed", extra={"certificate": name})
@@ -249,7 +194,7 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             publish=lambda read_again: store.read(lambda transaction: _load_zone(zone, read_again, transaction)),
         )
         await stack.enter_async_context(
-            _background(
+            background(
                 worker.work(),
                 Revoking(hq=hq, store=store, revoker=issuer).work(),
                 webhooks.work(),
@@ -257,10 +202,10 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
                 _sweep(hq, store),
                 _follow(hq, store, zone),
                 leaves.keep(),
-                _look_up_account(config.issuers[0], issuer, store, zone),
+                look_up_account(config.issuers[0], issuer, store, zone),
             )
         )
-        _spare_the_collector()
+        spare_the_collector()
         _log.info("hq.ready", extra={"device": device, "dns": dns, "zone": config.zone.origin})
         ready(Listening(device=device, dns=dns))
         await told.wait()
@@ -344,99 +289,11 @@ async def _follow(hq: Hq, store: SqliteStore, zone: Zone) -> None:
         await asyncio.sleep(housekeeping.FOLLOW_EVERY_S)
 
 
-async def _look_up_account(issuer: IssuerConfig, ca: AcmeIssuer, store: SqliteStore, zone: Zone) -> None:
-    """Find or register the account, keep its URL, and bind the zone's CAA record to it."""
-    while True:
-        try:
-            account = await ca.account()
-            identities = (issuer.caa_identity,) if issuer.caa_identity else (await ca.directory()).meta.caa_identities
-            await store.write(partial(_keep_account, name=issuer.name, url=account.url))
-        except (CaError, StoreUnavailable) as error:
-            hint = f"otscert issuer test {issuer.name} says what to do"
-            _log.warning("issuer.no_account", extra={"issuer": issuer.name, "reason": str(error), "hint": hint})
-            await asyncio.sleep(_ACCOUNT_RETRY_S)
-            continue
-        zone.set_caa([f"{name}; accounturi={account.url}; validationmethods=dns-01" for name in identities])
-        _log.info("issuer.account", extra={"issuer": issuer.name, "url": account.url, "caa": list(identities)})
-        return
-
-
-def _keep_account(transaction: Transaction, *, name: str, url: str) -> None:
-    transaction.accounts.set_url(name, url)
-
-
-@asynccontextmanager
-async def _background(*works: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run coroutines beside the block; one that ends by an error ends HQ, loudly."""
-    tasks = [asyncio.create_task(work) for work in works]
-    for task in tasks:
-        task.add_done_callback(_end_on_error)
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _end_on_error(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("hq.failed", exc_info=task.exception())
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _spare_the_collector() -> None:
-    """Take what start-up made out of the cyclic collector's sight, and let it look less often.
-
-    Measured in the first-boot wave: a tenth of HQ's CPU went into looking at modules and classes that never go away.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
-def _listen_to_signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Two events, from now on: SIGTERM and SIGINT set the first, SIGHUP the second."""
-    told, told_to_read = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
-    loop.add_signal_handler(signal.SIGHUP, told_to_read.set)
-    return told, told_to_read
-
-
 def _live(config: Config) -> Live:
     try:
         return Live(config)
     except TrustFileUnusable as error:
         raise CannotStart(f"{error}; the setting is webhook_trust_file of the model") from error
-
-
-@contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder's lock: two HQs on one SQLite file would each believe that the orders are theirs."""
-    try:
-        descriptor = os.open(data_dir / "hq.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise CannotStart(
-            f"the data folder {data_dir} cannot be written ({error.strerror}): give it to the user that runs HQ"
-            " (chown -R), or make one with otscert init"
-        ) from error
-    try:
-        _lock(descriptor, data_dir)
-        # For those who have something to tell it; only while the lock is held does the number mean anything.
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, data_dir: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CannotStart(f"another HQ is running on {data_dir}") from None
 
 
 def run(config: Config, *, ready: Callable[[Listening], None], read: Callable[[], Config]) -> None:

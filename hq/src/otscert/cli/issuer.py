@@ -64,7 +64,7 @@ def _issuer(config: Config, name: str) -> IssuerConfig:
 
 
 async def _looking(config: Config, issuer: IssuerConfig) -> list[Finding]:
-    from otscert.app import ACCOUNT_KEY  # noqa: PLC0415 - all of HQ is behind it: half a second for other commands
+    from otscert.issuers import ACCOUNT_KEY  # noqa: PLC0415 - all of HQ is behind it: half a second for other commands
     from otscert.ops.doctor_issuer import check_issuer  # noqa: PLC0415 - aiohttp, as above
 
     key_pem = None
@@ -81,19 +81,20 @@ async def _looking(config: Config, issuer: IssuerConfig) -> list[Finding]:
 
 
 async def _registering(config: Config, issuer: IssuerConfig) -> list[Finding]:
-    from otscert import app  # noqa: PLC0415 - see above
+    from otscert.issuers import issuer_settings  # noqa: PLC0415 - see above
     from otscert.ops.doctor_issuer import ACCOUNT, check_issuer  # noqa: PLC0415 - see above
+    from otscert.process import CannotStart  # noqa: PLC0415 - see above
 
     _refuse_other_user(config)
     seal = Seal(PkiFolder(folder=config.pki_dir).store_key())
     store = SqliteStore.open(config.database)
     try:
-        settings, key_pem = await app.issuer_settings(issuer, store, seal)
+        settings, key_pem = await issuer_settings(issuer, store, seal)
         findings = [finding async for finding in check_issuer(issuer, key_pem, settings)]
         for finding in findings:
             if finding.check == f"issuer.{issuer.name}.{ACCOUNT}" and finding.value:
                 await store.write(partial(_keep, name=issuer.name, url=finding.value))
-    except app.CannotStart as error:
+    except CannotStart as error:
         raise CommandFailed(str(error)) from error
     finally:
         await store.close()

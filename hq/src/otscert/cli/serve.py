@@ -25,6 +25,7 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Run HQ: device API, DNS server and the worker that obtains certificates. Ctrl-C or SIGTERM ends it."""
     # All of HQ is behind these: 0.7 s that `otscert --help` and the lists do not have to wait for.
     from otscert import app, log  # noqa: PLC0415 - see above
+    from otscert.process import CannotStart  # noqa: PLC0415 - see above
 
     loaded = load_config(config)
     log.configure(level=loaded.log_level, style=loaded.log_format)
@@ -40,7 +41,7 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
     try:
         app.run(loaded, ready=ready, read=lambda: load_config(config))
-    except app.CannotStart as error:
+    except CannotStart as error:
         raise CommandFailed(str(error)) from error
 
 
