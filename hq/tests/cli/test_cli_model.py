@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hq.tests.store.rows import device
 
+from otscert.cli.config_file import ConfigFile
+from otscert.cli.errors import CommandFailed
 from otscert.store.sqlite import SqliteStore
 
 Installation = Any  # the class lives in conftest.py, which cannot be imported
@@ -323,3 +325,12 @@ def test_the_number_that_an_ended_hq_left_is_not_told(commented: Installation) -
     assert (commented.folder / "hq-data" / "hq.lock").read_text() == f"{hq.pid}\n"
     done = commented.call("model", "set", "box", "naming=readable", "--reload")
     assert "HQ is not running here" in done.stdout
+
+
+def test_what_somebody_else_wrote_meanwhile_is_not_overwritten(commented: Installation) -> None:
+    file = ConfigFile.read(commented.config)
+    commented.config.write_text(f"{file.text}\n# a late thought\n")
+    with pytest.raises(CommandFailed, match="was changed by somebody else meanwhile: nothing was written"):
+        file.replace(file.text.replace("token", "open"))
+    assert commented.config.read_text().endswith("# a late thought\n")
+    assert sorted(path.name for path in commented.folder.iterdir()) == ["hq-data", "otscert.toml"]
