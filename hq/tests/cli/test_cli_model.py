@@ -185,14 +185,17 @@ def test_other_ways_to_write_a_model_are_changed_rightly_or_not_at_all(installed
         assert installed.config.read_text() == whole
 
 
-def test_mode_and_link_of_the_file_stay(commented: Installation) -> None:
+def test_mode_owner_and_link_of_the_file_stay(commented: Installation) -> None:
     real = commented.folder / "real.toml"
     commented.config.rename(real)
     real.chmod(0o640)
+    owner = 65_534 if os.geteuid() == 0 else os.geteuid()  # only root can give files away
+    os.chown(real, owner, -1)
     commented.config.symlink_to(real.name)
     assert commented.call("model", "set", "box", "naming=readable").returncode == 0
     assert commented.config.is_symlink()
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
+    assert real.stat().st_uid == owner
     assert written(commented)["box"]["naming"] == "readable"
 
 

@@ -212,6 +212,8 @@ async def test_what_is_no_clear_answer_neither_admits_nor_refuses(hooked: StartH
     reply = await box.enroll()
     assert (reply.status, reply.message["retry_after_s"]) == (202, 5)
     assert (await scene.hq.event_kinds()) == ["webhook.failed"]
+    scene.hq.clock.ahead_s += 15 * 60
+    assert (await box.enroll()).message["retry_after_s"] == 60
     # The server comes to its senses: the same box is asked about again, under the same key, and admitted.
     server.behaviour = ALLOW
     scene.hq.clock.ahead_s += 2

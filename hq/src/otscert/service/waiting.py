@@ -28,6 +28,7 @@ CODE_LIFE_S = 15 * 60
 WAITING_S = 24 * 3600
 """How long an enrolment that waits for a decision stays open after the box has last asked."""
 _PURPOSE = "pairing code"
+_AT_FIRST_S = 1
 _SOON_S = 5
 _LATER_S = 60
 
@@ -52,11 +53,10 @@ class Waiting:
             return self._for_webhook(transaction, request, asked, admission)
         asked, code = self._code(transaction, replace(asked, address=request.address), now_s=request.now_s)
         transaction.requests.put(replace(asked, approval=Answer.WAITING))
-        young = request.now_s - asked.asked_at_s < CODE_LIFE_S
         return Reply(
             message=Pending(
                 reason=f"{admission.reason}: give the code {code} to whoever runs HQ",
-                retry_after_s=_SOON_S if young else _LATER_S,
+                retry_after_s=_soon_or_later_s(asked, now_s=request.now_s),
                 pairing_code=code,
             )
         )
@@ -75,7 +75,8 @@ class Waiting:
             )
             after = lambda: self.signals.publish(WEBHOOK)  # noqa: E731 - a two-line function for one call
         transaction.requests.put(asked)
-        wait_s = 1 if asked.webhook_attempt == 0 else _SOON_S
+        first = asked.webhook is Answer.WAITING and asked.webhook_attempt == 0
+        wait_s = _AT_FIRST_S if first else _soon_or_later_s(asked, now_s=request.now_s)
         return Reply(message=Pending(reason=admission.reason, retry_after_s=wait_s), after=after)
 
     def _code(self, transaction: Transaction, asked: AdmissionRequest, *, now_s: int) -> tuple[AdmissionRequest, str]:
@@ -94,6 +95,11 @@ class Waiting:
             code_expires_at_s=now_s + CODE_LIFE_S,
         )
         return fresh, code
+
+
+def _soon_or_later_s(asked: AdmissionRequest, *, now_s: int) -> int:
+    """When to ask again: whoever has just switched the box on is looking at it."""
+    return _SOON_S if now_s - asked.asked_at_s < CODE_LIFE_S else _LATER_S
 
 
 def _spend(transaction: Transaction, request: Request[Enroll], model: Model) -> None:
