@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,6 +195,24 @@ def stamp(transaction: Transaction) -> None:
             identity=None,
         )
     )
+
+
+def test_a_serial_number_of_two_models_is_told_apart_by_the_setup_code(hq: Installation) -> None:
+    def stamp_both(transaction: Transaction) -> None:
+        stamp(transaction)
+        unit = transaction.units.by_thumbprint("unit-1")
+        assert unit is not None
+        setup_hash = setup_code.hash_code("ZZZZZZZZ2222", model="camera", serial=unit.serial)
+        other = replace(unit, thumbprint="unit-2", model="camera", short_id="OTHER", setup_hash=setup_hash)
+        transaction.units.add_many([replace(other, seal_key=bytes([1]) * 32)], now_s=1)
+
+    change(hq, stamp_both)
+    camera = hq.call("device", "approve", "--setup-code", "ZZZZ-ZZZZ-2222", "SN-7\x1b[2J", "--yes")
+    assert "the code is right" in camera.stderr
+    assert asked(hq).approval is Answer.WAITING
+    done = hq.call("device", "approve", "--setup-code", LABEL, "SN-7\x1b[2J", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert asked(hq).approval is Answer.YES
 
 
 def test_a_unit_is_approved_by_the_code_on_its_label(hq: Installation) -> None:

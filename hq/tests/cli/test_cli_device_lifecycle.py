@@ -289,6 +289,17 @@ def test_units_of_two_models_with_one_serial_number_are_told_apart_by_short_id(i
     assert installed.call("device", "rearm", "cam").returncode == 0
 
 
+@pytest.mark.parametrize("words", ["SN-42", "short-SN-42"])
+def test_a_box_that_claims_a_units_words_is_not_taken_for_it(installed: Installation, words: str) -> None:
+    fill(installed, stamped("SN-42", state=UnitState.QUARANTINED), device(serial=words, model="camera"))
+    for command in ("quarantine", "reset", "retire"):
+        refused = installed.call("device", command, words)
+        assert (refused.returncode, "is a stamped unit of model box" in refused.stderr) == (1, True)
+    assert call(installed, "rearm", words)["unit"]["state"] == "stamped"
+    assert device_row(installed).state is DeviceState.ACTIVE
+    assert call(installed, "retire", "id-1")["device"]["retired"] == "removed"
+
+
 def test_a_retired_unit_may_enrol_again_once_it_is_rearmed_but_its_name_is_gone(installed: Installation) -> None:
     of_one_unit(installed)
     call(installed, "retire", "SN-1")

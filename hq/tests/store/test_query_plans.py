@@ -92,7 +92,6 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "units.add_many": lambda t: t.units.add_many([unit()], now_s=1),
     "units.by_thumbprint": lambda t: t.units.by_thumbprint("u1"),
     "units.by_serial": lambda t: t.units.by_serial("box", "S1"),
-    "units.find": lambda t: t.units.find("S1"),
     "units.enrolled": lambda t: t.units.enrolled("u1", device_id="d1", fingerprint="f"),
     "units.set_state": lambda t: t.units.set_state("u1", UnitState.BLOCKED),
     "units.forget_board": lambda t: t.units.forget_board("u1"),

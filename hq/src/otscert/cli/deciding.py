@@ -12,6 +12,7 @@ from otscert.cli.views import request_view
 from otscert.config import Config
 from otscert.domain import setup_code
 from otscert.domain.admission import Answer
+from otscert.domain.unit import Unit
 from otscert.pki.files import PkiFolder
 from otscert.service import approval
 from otscert.service.approval import Confirmer, Missed, Place
@@ -37,17 +38,22 @@ def by_pairing_code(typed: str) -> Find:
 
 def by_setup_code(typed: str, *, unit: str) -> Find:
     def find(config: Config, confirmer: Confirmer) -> AdmissionRequest:
-        known = database.read(config, lambda transaction: transaction.units.find(unit))
-        right = known is not None and setup_code.matches(
-            typed, model=known.model, serial=known.serial, setup_hash=known.setup_hash
-        )
+        units = database.read(config, lambda transaction: transaction.units.named(unit))
+        # Units of two models may have the same serial number: the code says which one is meant.
+        meant = next((each for each in units if _fits(typed, each)), None)
         return _search(
             config,
             confirmer,
-            lambda transaction: approval.find_by_setup_code(transaction, known, confirmer, right=right),
+            lambda transaction: approval.find_by_setup_code(
+                transaction, meant or next(iter(units), None), confirmer, right=meant is not None
+            ),
         )
 
     return find
+
+
+def _fits(typed: str, unit: Unit) -> bool:
+    return setup_code.matches(typed, model=unit.model, serial=unit.serial, setup_hash=unit.setup_hash)
 
 
 def decide(

@@ -26,13 +26,17 @@ def find_device(transaction: Transaction, config: Config, text: str) -> Device:
 def find_one(transaction: Transaction, config: Config, text: str) -> Device:
     """As `find_device`, for what cannot be undone: a serial number of several boxes in service names none of them."""
     _refuse_several(transaction, text)
-    return find_device(transaction, config, text)
+    device = find_device(transaction, config, text)
+    if not _is_named(device, config, text):
+        _refuse_a_units_words(transaction, device, text)
+    return device
 
 
 def find_box(transaction: Transaction, config: Config, text: str) -> tuple[Device | None, Unit | None]:
     """A box or the stamped unit that it is: also one that has not enrolled yet, also by short id."""
     device = _find(transaction, config, text)
-    units = transaction.units.named(text) if device is None else []
+    # A box may say any serial number; the manifest's word for a unit counts before it.
+    units = [] if device is not None and _is_named(device, config, text) else transaction.units.named(text)
     if len(units) > 1:
         models = " and ".join(sorted(unit.model for unit in units))
         raise CommandFailed(f"units of the models {models} have the serial number {text}: give the short id instead")
@@ -87,8 +91,25 @@ def unit_view(unit: Unit) -> dict[str, Any]:
 
 
 def _find(transaction: Transaction, config: Config, text: str) -> Device | None:
-    label = text.rstrip(".").lower().removesuffix(f".{config.zone.origin}")
-    return transaction.devices.find(text) or transaction.devices.find(label)
+    return transaction.devices.find(text) or transaction.devices.find(_label(config, text))
+
+
+def _label(config: Config, text: str) -> str:
+    return text.rstrip(".").lower().removesuffix(f".{config.zone.origin}")
+
+
+def _is_named(device: Device, config: Config, text: str) -> bool:
+    """Whether the text is what HQ calls this box, and not a serial number."""
+    return device.id == text or device.label in {text, _label(config, text)}
+
+
+def _refuse_a_units_words(transaction: Transaction, device: Device, text: str) -> None:
+    for unit in transaction.units.named(text):
+        if unit.thumbprint != device.unit:
+            raise CommandFailed(
+                f"{show.printable(text)!r} is a stamped unit of model {unit.model}, and the box {device.id}"
+                f" ({device.label}) says that it is its serial number, which it is not by the manifest: give an id"
+            )
 
 
 def _refuse_several(transaction: Transaction, text: str) -> None:

@@ -38,15 +38,6 @@ class Units:
         ).fetchone()
         return _unit(row) if row else None
 
-    def find(self, text: str) -> Unit | None:
-        """Look a unit up by short id or serial (the operator's words)."""
-        row = self._sql(
-            f"SELECT {_COLUMNS} FROM factory_unit WHERE short_id = ?1"
-            f" UNION ALL SELECT {_COLUMNS} FROM factory_unit WHERE serial = ?1 LIMIT 1",
-            (text,),
-        ).fetchone()
-        return _unit(row) if row else None
-
     def named(self, text: str) -> list[Unit]:
         """The unit with this short id, or up to two with this serial number (of different models)."""
         unit = self._sql(f"SELECT {_COLUMNS} FROM factory_unit WHERE short_id = ?", (text,)).fetchone()
