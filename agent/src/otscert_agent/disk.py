@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from otscert_agent.errors import StateError
 
 _CURRENT = "current"
 _PAIRS = "pairs"
+_LONGEST = 1024 * 1024  # of what is read; nothing of the agent's own comes near
 
 
 class FileOps:
@@ -26,16 +28,18 @@ class FileOps:
         path.mkdir(mode=0o700)
 
     def write(self, path: Path, data: bytes) -> None:
-        """Create or truncate `path` (0600) and write `data`; durable only after `fsync`."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
+        """Create or truncate `path` (0600) and write `data`, all of it; durable only after `fsync`."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # it may be a pipe
+        # With a buffer, which writes again what the last block of a disk that is almost full did not take.
+        with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
             file.write(data)
 
     def blank(self, path: Path) -> None:
         """Overwrite the file's bytes where they lie: what is only unlinked is still in an image of the partition."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with os.fdopen(descriptor, "wb", buffering=0) as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(bytes(os.fstat(descriptor).st_size))
+            file.flush()
             os.fsync(descriptor)
 
     def fsync(self, path: Path) -> None:
@@ -74,6 +78,8 @@ class Disk:
     def prepare(self) -> None:
         """Make the folder usable; raise `StateError` when it cannot be written."""
         self.make()
+        if (self.root / _PAIRS).is_symlink():  # what is dropped below it would be somebody else's
+            raise StateError(f"{self.root / _PAIRS} is a link, which the agent has not made; remove it")
         try:
             if not (self.root / _PAIRS).is_dir():
                 self._ops.mkdir(self.root / _PAIRS)
@@ -109,12 +115,18 @@ class Disk:
 
     def read(self, name: str) -> bytes | None:
         """The file's bytes, or None when it does not exist."""
+        path = self.root / name
         try:
-            return (self.root / name).read_bytes()
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            with os.fdopen(descriptor, "rb") as file:
+                status = os.fstat(descriptor)
+                if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST:
+                    raise StateError(f"{path} is no file of the agent's; remove it")
+                return file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise StateError(f"{self.root / name} cannot be read: {error.strerror}") from None
+            raise StateError(f"{path} cannot be read: {error.strerror}") from None
 
     def write(self, name: str, data: bytes) -> None:
         """Replace the file durably: after the return a power cut finds `data`, before it the old bytes or `data`."""
@@ -155,14 +167,17 @@ class Disk:
     def current_pair(self) -> Path | None:
         """The folder of the pair in use, resolved once so that key and chain come from the same version."""
         try:
-            return self.root / self.current.readlink()
+            target = self.current.readlink()
         except OSError:
             return None
+        ours = target.parent == Path(_PAIRS) and target.name.isdigit()
+        return self.root / target if ours else None
 
     def versions(self) -> list[Path]:
         """The folders of all pairs, the oldest first; the last may be what a power cut left of an installation."""
         try:
-            return sorted((self.root / _PAIRS).iterdir())
+            found = sorted((self.root / _PAIRS).iterdir())
+            return [path for path in found if path.name.isdigit() and path.is_dir() and not path.is_symlink()]
         except OSError as error:
             raise StateError(f"{_PAIRS} in {self.root} cannot be read: {error.strerror}") from None
 

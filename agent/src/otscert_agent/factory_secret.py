@@ -7,8 +7,10 @@ secret nor what the command printed is ever part of a message.
 from __future__ import annotations
 
 import os
+import select
 import stat
-from typing import TYPE_CHECKING
+import time
+from typing import IO, TYPE_CHECKING
 
 from otscert_agent.config import Settings, without_settings
 from otscert_agent.errors import ConfigError
@@ -85,22 +87,44 @@ def _from_command(command: list[str]) -> tuple[bytes, str]:
 
     where = f"what factory_command ({command[0]}) printed"
     try:
-        done = subprocess.run(  # noqa: S603  # the maker's own configuration, a list, no shell
+        process = subprocess.Popen(  # noqa: S603  # the maker's own configuration, a list, no shell
             command,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # a tool may repeat the value in its complaint
             env=without_settings(),
         )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(f"factory_command ({command[0]}) did not end within {COMMAND_TIMEOUT_S:.0f} s") from None
     except OSError as error:
         raise ConfigError(f"factory_command ({command[0]}) cannot be started: {error.strerror}") from None
-    if done.returncode:
+    with process:
+        try:
+            data = _first_bytes(process.stdout, time.monotonic() + COMMAND_TIMEOUT_S)
+            status = process.wait(COMMAND_TIMEOUT_S)
+        except (TimeoutError, subprocess.TimeoutExpired):
+            raise ConfigError(f"factory_command ({command[0]}) did not end within {COMMAND_TIMEOUT_S:.0f} s") from None
+        finally:
+            process.kill()
+    if len(data) > _LONGEST:
+        raise ConfigError(f"{where} is longer than a factory secret can be")
+    if status:
         raise ConfigError(
-            f"factory_command ({command[0]}) ended with status {done.returncode}: this unit has no factory secret"
+            f"factory_command ({command[0]}) ended with status {status}: this unit has no factory secret"
             " there; stamp it, or remove the setting"
         )
-    return done.stdout[:_LONGEST], where
+    return data, where
+
+
+def _first_bytes(pipe: IO[bytes] | None, ends: float) -> bytes:
+    """What comes out of the pipe until it ends, one byte more than `_LONGEST` at most; raise `TimeoutError`."""
+    assert pipe is not None  # noqa: S101  # it was asked for
+    data = b""
+    with pipe:
+        while len(data) <= _LONGEST:
+            ready, _, _ = select.select([pipe], [], [], max(ends - time.monotonic(), 0.0))
+            if not ready:
+                raise TimeoutError
+            more = os.read(pipe.fileno(), _LONGEST + 1 - len(data))
+            if not more:
+                break
+            data += more
+    return data

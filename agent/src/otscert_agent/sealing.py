@@ -20,6 +20,7 @@ from otscert_agent.state import Store
 HOLD_FILE = "hold"  # a file of this name in the state folder keeps an image from enrolling
 # The name that the box is served under goes first, then its keys; the lock is held to the end.
 _KNOWN = ("current", "current.tmp", "pairs", "state.json", "state.json.tmp", NOTE, NOTE + ".tmp", HOLD_FILE, "lock")
+_PARTITION = "lost+found"  # where the folder is a file system of its own
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def seal(folder: Path, *, hold: bool) -> Sealed:
     lock_is_new = not (folder / "lock").exists()
     disk.lock()
     try:
-        strange = sorted(path.name for path in disk.entries() if path.name not in _KNOWN)
+        strange = sorted(path.name for path in disk.entries() if path.name not in {*_KNOWN, _PARTITION})
         if strange:
             raise StateError(
                 f"{folder} holds what the agent has not written ({', '.join(strange[:5])}): nothing was removed;"

@@ -161,7 +161,7 @@ def load(disk: Disk) -> BoxState:
         return BoxState()
     try:
         return decode(data)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StateError(f"{disk.root / FILE} is damaged ({error}); remove it to begin as a new box") from None
 
 
