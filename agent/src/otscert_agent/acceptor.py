@@ -16,6 +16,7 @@ from typing import Any, Callable
 
 REQUEST_TIMEOUT_S = 10.0  # from accept: everything up to the end of the request's head
 MAX_CONNECTIONS = 64  # a LAN page; more at once is a fault or an attack, and the oldest makes room
+SHORT_PAUSE_S = 0.1
 _BACKLOG = 128
 
 
@@ -99,10 +100,14 @@ class Acceptor:
             ready, _, _ = select.select([self._listener, self._wake_receive], [], [])
             if self._wake_receive in ready:
                 return
-            # The client may be gone again, or descriptors may be short for a moment: the next one is served.
-            with contextlib.suppress(OSError):
+            try:
                 connection, address = self._listener.accept()
-                self._begin(connection, address)
+            except (BlockingIOError, ConnectionError):  # the client is gone again
+                continue
+            except OSError:  # descriptors are short: it stays in the queue, and asking at once would be a busy loop
+                time.sleep(SHORT_PAUSE_S)
+                continue
+            self._begin(connection, address)
 
     def _begin(self, connection: socket.socket, address: Any) -> None:
         number = next(self._numbers)
@@ -112,7 +117,14 @@ class Acceptor:
             self._open[number] = connection
             self._idle.clear()
         visit = Visit(self, number, connection, address, time.monotonic() + self._request_timeout_s)
-        threading.Thread(target=self._serve, args=(visit, connection), daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(visit, connection), daemon=True).start()
+        except RuntimeError:  # no more threads (a limit of tasks, little memory): as with too many connections
+            connection.close()
+            self.forget(number)
+            with self._change:
+                if self._open:
+                    _hang_up(self._open.pop(next(iter(self._open))))
 
     def _serve(self, visit: Visit, plain: socket.socket) -> None:
         # A client that goes away, speaks no TLS or distrusts the page is no event for the box.
