@@ -129,10 +129,11 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
 def parse(text: str, *, path: Path, environment: Mapping[str, str]) -> Config:
     """Check the text of a configuration as if it stood at `path`; raise `ConfigError`."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = flatten(tomllib.loads(text))
+    except ValueError as error:  # TOML that is wrong, or a number of thousands of digits
         raise ConfigError(f"{path} is not TOML: {error}") from error
-    values = flatten(document)
+    except RecursionError:
+        raise ConfigError(f"{path} is not TOML: it is nested too deeply") from None
     apply_environment(values, environment)
     return _build(Reader(values, folder=path.parent))
 

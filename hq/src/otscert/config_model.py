@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from otscert.config_reader import DAY_S, Reader, member, networks, quota
 from otscert.config_values import ConfigError
@@ -78,6 +79,10 @@ def read_webhook(reader: Reader, model: str) -> WebhookConfig:
     url, secret = reader.get(f"{prefix}webhook_url"), reader.secret(f"{prefix}webhook_secret").encode()
     if not re.fullmatch(r"https://[^\s/?#@]+([/?][^\s#]*)?", url):
         raise ConfigError(f"{prefix}webhook_url must start with https:// and hold no user name or password")
+    try:
+        urlsplit(url).port  # noqa: B018 - it is looked at where it is read
+    except ValueError as error:
+        raise ConfigError(f"{prefix}webhook_url cannot be used: {error}") from error
     if len(secret) < 16:
         raise ConfigError(
             f"{prefix}webhook_secret has {len(secret)} bytes, at least 16 are needed: set {prefix}webhook_secret_file"

@@ -19,6 +19,8 @@ from otscert.settings import REQUIRED, Kind
 
 HOUR_S = 3600
 DAY_S = 24 * HOUR_S
+MOST = 2**31 - 1
+"""So many days are still a number of seconds that the database can hold."""
 E = TypeVar("E", Policy, Naming, Contribution, Source)
 _TYPES: dict[Kind, type] = {
     Kind.TEXT: str,
@@ -55,6 +57,8 @@ class Reader:
             raise ConfigError(f"{name} must be {article}{setting.kind.value}: {setting.sentence}")
         if setting.kind is Kind.NUMBER and value < 0:
             raise ConfigError(f"{name} must not be negative")
+        if setting.kind is Kind.NUMBER and value > MOST:
+            raise ConfigError(f"{name} must not be larger than {MOST}")
         return value
 
     def path(self, name: str) -> Path:

@@ -38,11 +38,22 @@ def test_a_typo_names_the_nearest_setting(installed: Installation, arguments: li
     ("old", "new", "words"),
     [
         ("terms_agreed = false", 'terms_agreed = "no"', "issuer.ca.terms_agreed must be true or false"),
-        ('policies = ["token"]', 'policies = ["tokn"]', "model.box.policies has 'tokn', but knows open, token"),
+        (
+            'policies = ["token"]',
+            'policies = ["tokn"]',
+            "model.box.policies has 'tokn', but knows factory, token, approval, open",
+        ),
         (
             'policies = ["token"]',
             "polices = []",
             "model.box.polices is not a setting. Did you mean model.box.policies?",
+        ),
+        ("[zone]", f"a = {'[' * 5000}\n[zone]", "otscert.toml is not TOML: it is nested too deeply"),
+        ("[zone]", f"stale_days = {10**15}\n[zone]", "stale_days must not be larger than 2147483647"),
+        (
+            "[model.box]",
+            '[model.box]\nwebhook_url = "https://shop.example.com:99999/"',
+            "model.box.webhook_url cannot be used: Port out of range",
         ),
         ("[zone]", "[zone", "otscert.toml is not TOML: Expected ']' at the end of a table declaration (at line 5,"),
         ("https://127.0.0.1:1/", "http://127.0.0.1:1/", "issuer.ca.directory_url must start with https://"),

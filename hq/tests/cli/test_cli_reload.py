@@ -20,6 +20,7 @@ from tests.harness.box import Box, Reply, open_session
 Installation = Any  # the class lives in conftest.py, which cannot be imported
 OLD, NEW = b"the-token-of-last-year", b"the-token-of-this-year"
 COMMENT = b"# rotated in November"
+DEEP, LONG = f"a = {'[' * 5000}", f"checkin_s = {'9' * 5000}"
 
 
 class Running:
@@ -104,7 +105,7 @@ async def test_a_model_is_added_and_taken_away_without_a_restart(hq: Running) ->
     (await hq.enroll(token=OLD)).granted()
 
 
-@pytest.mark.parametrize("bad", ["not TOML at all", "[model.box]\npolicies = []\n", ""])
+@pytest.mark.parametrize("bad", ["not TOML at all", "[model.box]\npolicies = []\n", "", DEEP, LONG])
 async def test_a_configuration_that_cannot_be_used_changes_nothing(hq: Running, bad: str) -> None:
     write_tokens(hq.installed, NEW)  # good by itself, but the whole counts
     text = hq.installed.config.read_text()

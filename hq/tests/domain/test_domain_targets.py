@@ -32,6 +32,7 @@ def test_public_addresses_are_called(text: str) -> None:
         "::",
         "::1",
         "fe80::1",
+        "fec0::1",
         "fc00::1",
         "fd00:ec2::254",
         "ff02::1",

@@ -94,7 +94,7 @@ def with_changes(text: str, model: str, values: Mapping[str, Any]) -> str:
 def _models(text: str) -> dict[str, dict[str, Any]]:
     try:
         models = tomllib.loads(text).get("model", {})
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the configuration is not TOML: {error}") from error
     return dict(models) if isinstance(models, dict) else {}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
+_SITE_LOCAL = ip_network("fec0::/10")
 _NAT64 = tuple(ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48"))
 
 
@@ -19,7 +20,8 @@ def refusal(address: IPv4Address | IPv6Address, *, allowed: Sequence[IPv4Network
     if _carries_another(address):
         return f"{address} carries an IPv4 address inside"
     # `is_global` follows IANA's registries of special-purpose addresses; multicast is "global" there.
-    if not address.is_global or address.is_multicast or address.is_reserved:
+    # Nor does IANA's list have site-local addresses (RFC 3879) any more, which are still inside of some networks.
+    if not address.is_global or address.is_multicast or address.is_reserved or address in _SITE_LOCAL:
         return f"{address} is not a public address"
     return None
 
