@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from otscert.factory.errors import FactoryError
 
 _MOST_LINKS = 40
-_MOST_BYTES = 65_536
+_MOST_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +63,25 @@ class Image:
 
     def files(self) -> Iterator[Path]:
         """Every regular file; other file systems are not entered, and what cannot be opened raises `FactoryError`."""
-        device = self.root.stat().st_dev
-        for folder, names, files in os.walk(self.root, onerror=_refuse, followlinks=False):
-            names[:] = sorted(name for name in names if (Path(folder) / name).lstat().st_dev == device)
-            for name in sorted(files):
-                path = Path(folder) / name
+        for folder, files, _ in self._folders():
+            for name in files:
+                path = folder / name
                 if stat.S_ISREG(path.lstat().st_mode):
                     yield path
+
+    def mounts(self) -> Iterator[Path]:
+        """The folders where another file system begins."""
+        for folder, _, mounted in self._folders():
+            yield from (folder / name for name in mounted)
+
+    def _folders(self) -> Iterator[tuple[Path, list[str], list[str]]]:
+        """Each folder of this file system, the files in it, and those folders in it that are another one's."""
+        device = self.root.stat().st_dev
+        for folder, names, files in os.walk(self.root, onerror=_refuse, followlinks=False):
+            here = {name for name in names if (Path(folder) / name).lstat().st_dev == device}
+            mounted = sorted(set(names) - here)
+            names[:] = sorted(here)
+            yield Path(folder), sorted(files), mounted
 
     def read(self, path: Path) -> bytes | None:
         """The beginning of a regular file; None when it is none or cannot be read."""

@@ -14,9 +14,9 @@ from typing import Any
 
 from otscert.factory.checks import Check, Verdict, bad, odd
 from otscert.factory.image import Image
-from otscert.factory.unit_folder import HOLD_FILE, SECRET_FILE, UBOOT_FILE, UBOOT_SECRET
+from otscert.factory.unit_folder import HOLD_FILE, SECRET_FILE, UBOOT_SECRET
 from otscert_agent.wire.errors import WireError
-from otscert_agent.wire.factory import Factory
+from otscert_agent.wire.factory import SECRET_BYTES, Factory
 from otscert_agent.wire.jws import json_object
 
 AGENT_FILE = "/etc/otscert/agent.toml"
@@ -41,6 +41,9 @@ _SEEDS = (
 )
 _HOST_KEYS = re.compile(r"/etc/(ssh/ssh_host_\w+_key|dropbear/dropbear_\w+_host_key)\Z")
 _SECRET_LINE = re.compile(rb"[A-Za-z0-9_-]{43}\n?\Z")
+# A line of a script for fw_setenv, or a string of an environment's image, which ends each with a zero byte.
+_UBOOT_SECRET = re.compile(rb"(?:^|[\x00\n])%s=[A-Za-z0-9_-]{43}(?=[\x00\s]|\Z)" % UBOOT_SECRET.encode())
+_LARGEST = 256 * 1024  # of what is looked into: an environment's image has 128 KiB at most, a state some 10
 _PRIVATE_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 
 
@@ -58,6 +61,7 @@ def lint(image: Image) -> list[Check]:
         else:
             checks += _check_file(image, path, state_dirs=folders, seeds=seeds)
     checks += _check_links(image, folders)
+    checks += _check_mounts(image)
     checks += _check_machine_id(image)
     return checks
 
@@ -124,7 +128,7 @@ def _check_file(image: Image, path: Path, *, state_dirs: Iterable[Path], seeds: 
 
 def _check_content(image: Image, path: Path, shown: str) -> Iterator[Check]:
     """Files that are known by their names or by what is in them, wherever they lie."""
-    if path.name not in {"state.json", "key.pem", "facts.json", SECRET_FILE, UBOOT_FILE} and path.stat().st_size > 4096:
+    if path.stat().st_size > _LARGEST:
         return
     data = image.read(path)
     if data is None:
@@ -133,7 +137,7 @@ def _check_content(image: Image, path: Path, shown: str) -> Iterator[Check]:
         return
     if _is_state(data):
         yield _state(shown, "it holds an agent's identity")
-    elif path.name == "key.pem" and _PRIVATE_KEY.search(data) and path.with_name("chain.pem").exists():
+    elif _is_box_key(path, data):
         yield _state(shown, "it is a box's private key beside its certificate")
     elif _is_secret(path, data):
         yield _secret(shown)
@@ -148,9 +152,18 @@ def _is_state(data: bytes) -> bool:
         return False
 
 
+def _is_box_key(path: Path, data: bytes) -> bool:
+    """A key of the agent's: by the file beside it, or by the folder, from which that one may be gone."""
+    if path.name != "key.pem" or not _PRIVATE_KEY.search(data):
+        return False
+    return path.with_name("chain.pem").exists() or path.parent.parent.name == "pairs"
+
+
 def _is_secret(path: Path, data: bytes) -> bool:
     """A file of the stamp's by its name or as its variable, whatever its name; or a lone line that can be a secret."""
-    if re.search(rb"^%s=[A-Za-z0-9_-]{43}\s*$" % UBOOT_SECRET.encode(), data, re.MULTILINE):
+    if _UBOOT_SECRET.search(data):
+        return True
+    if path.name == SECRET_FILE and len(data) == SECRET_BYTES:  # the form without text
         return True
     if not _SECRET_LINE.match(data) or ("factory" not in str(path) and path.suffix != ".secret"):
         return False
@@ -166,6 +179,12 @@ def _check_links(image: Image, state_dirs: Iterable[Path]) -> Iterator[Check]:
     for folder in state_dirs:
         if folder.is_dir() and (folder / "current").is_symlink():
             yield _state(image.shown(folder / "current"), "it points to a box's certificate")
+
+
+def _check_mounts(image: Image) -> Iterator[Check]:
+    for path in image.mounts():
+        what = f"{image.shown(path)} is another file system, and was not looked at"
+        yield Check(name="image.mount", verdict=Verdict.UNKNOWN, what=what, mend="unmount it, or look at it by itself")
 
 
 def _check_machine_id(image: Image) -> Iterator[Check]:
