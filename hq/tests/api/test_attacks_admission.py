@@ -9,13 +9,14 @@ import pytest
 
 from otscert.domain.admission import Answer, Policy
 from otscert.domain.quota import Quota
-from otscert.service import approval
+from otscert.service import approval, housekeeping
 from otscert.service.approval import Confirmer
 from otscert.service.hello import HELLOS_PER_DEVICE
+from otscert.service.waiting import MOST_OF_UNIT
 from otscert.store.requests import AdmissionRequest
 from otscert_agent.wire.problems import ProblemType
 from tests.harness.box import Box
-from tests.harness.hq import default_models, make_model
+from tests.harness.hq import DAY_S, default_models, make_model
 from tests.harness.scene import Scene, assert_says
 from tests.harness.unit import MODEL, UnitBox, import_units, stamp, stamped_model
 
@@ -24,6 +25,7 @@ HOUR_S = 3600
 MODELS = default_models() | {
     MODEL: stamped_model(policies=(Policy.FACTORY, Policy.OPEN)),
     "asking": make_model("asking", policies=(Policy.APPROVAL,)),
+    "hooked": make_model("hooked", policies=(Policy.FACTORY,), webhook=True),
 }
 
 
@@ -63,6 +65,36 @@ async def test_an_identity_that_waited_in_two_transactions_becomes_one_box(start
     box.challenge, box.d0, box.r = first
     assert_says(await box.enroll(), 400, "belongs to a device already")
     assert await scene.hq.count("device") == 1
+
+
+async def test_a_factory_key_does_not_let_enrolments_wait_without_end(start: StartScene) -> None:
+    scene = await start(models=MODELS)
+    factory, unit = stamp("SN-1", model="hooked")
+    await import_units(scene.hq, unit)
+    box = UnitBox(hq=scene.hq, session=scene.session, factory=factory, model="hooked")
+    for _ in range(MOST_OF_UNIT + 3):
+        box.reset()
+        await box.hello()
+        assert (await box.enroll()).status == 202
+    assert (await box.enroll()).status == 202
+    tables = ("admission_request", "hello", "name")
+    assert [await scene.hq.count(table) for table in tables] == [MOST_OF_UNIT] * 3
+
+
+async def test_a_box_that_waits_for_a_month_is_counted_again(start: StartScene) -> None:
+    scene = await start(models=MODELS)
+    box = scene.box(model="asking")
+    await box.hello()
+    for half_days in range(60):
+        assert (await box.enroll()).status == 202
+        scene.hq.clock.ahead_s = half_days * DAY_S // 2
+        await housekeeping.sweep(scene.hq.hq, scene.hq.store)
+        assert await scene.hq.count("admission_request") == 1
+    assert (await box.enroll()).status == 202
+    scene.hq.clock.ahead_s = 30 * DAY_S + 60
+    await housekeeping.sweep(scene.hq.hq, scene.hq.store)
+    assert await scene.hq.count("admission_request") == 0
+    assert (await box.enroll()).message["pairing_code"]
 
 
 async def approved(scene: Scene, box: Box) -> tuple[dict[str, object], int, int]:

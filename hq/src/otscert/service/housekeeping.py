@@ -12,7 +12,7 @@ from functools import partial
 from otscert.domain.device import Device
 from otscert.service.context import Hq
 from otscert.service.ports import Store, ZonePublisher
-from otscert.service.waiting import WAITING_S
+from otscert.service.waiting import LONGEST_S, WAITING_S
 from otscert.store.transaction import Transaction
 
 EVERY_S = 60.0
@@ -33,7 +33,7 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.hellos.sweep(now_s=now_s)
         transaction.keys.sweep(created_before_s=now_s - _STRANGER_S)
         transaction.quotas.sweep(now_ms=now_s * 1000)
-        transaction.requests.sweep(seen_before_s=now_s - WAITING_S)
+        transaction.requests.sweep(seen_before_s=now_s - WAITING_S, asked_before_s=now_s - LONGEST_S)
         transaction.events.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.canaries.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.hellos.sweep_d0(before_s=now_s - _REMEMBERED_S)

@@ -27,6 +27,9 @@ from otscert_agent.wire.problems import ProblemType
 CODE_LIFE_S = 15 * 60
 WAITING_S = 24 * 3600
 """How long an enrolment that waits for a decision stays open after the box has last asked."""
+LONGEST_S = 30 * 24 * 3600
+"""After this its request is made anew, and counts among those that its address may make."""
+MOST_OF_UNIT = 4
 _PURPOSE = "pairing code"
 _AT_FIRST_S = 1
 _SOON_S = 5
@@ -47,6 +50,8 @@ class Waiting:
         if asked is None:
             if not proves_itself(admission.policy):
                 _spend(transaction, request, model)
+            if row.unit is not None:
+                _end_oldest(transaction, row.unit)
             asked = _new_request(request, row)
         asked = replace(asked, seen_at_s=request.now_s)
         if admission.verdict is Verdict.ASK_WEBHOOK:
@@ -114,6 +119,13 @@ def _spend(transaction: Transaction, request: Request[Enroll], model: Model) -> 
                 f"{quota.count} boxes of model {model.name} at this address have asked for a decision lately",
                 retry_after_s=decision.retry_after_s,
             )
+
+
+def _end_oldest(transaction: Transaction, unit: str) -> None:
+    """A unit is one box: whoever has its factory key may not let enrolments wait without end."""
+    for txid in transaction.requests.oldest_of_unit(unit, besides=MOST_OF_UNIT - 1):
+        transaction.requests.end(txid)
+        transaction.hellos.end(txid)
 
 
 def _new_request(request: Request[Enroll], row: HelloRow) -> AdmissionRequest:

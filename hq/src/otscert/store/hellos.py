@@ -92,8 +92,12 @@ class Hellos:
             (thumbprint, keep),
         ).fetchall()
         for (txid,) in rows:
-            self._sql("DELETE FROM name WHERE device_id IS NULL AND txid = ?", (txid,))
-            self._sql("DELETE FROM hello WHERE txid = ?", (txid,))
+            self.end(txid)
+
+    def end(self, txid: str) -> None:
+        """End one transaction and free the name that it reserved."""
+        self._sql("DELETE FROM name WHERE device_id IS NULL AND txid = ?", (txid,))
+        self._sql("DELETE FROM hello WHERE txid = ?", (txid,))
 
     def sweep_d0(self, *, before_s: int) -> int:
         """Forget D0s seen before; returns how many."""

@@ -116,6 +116,16 @@ class Requests:
         ).fetchone()
         return row[0] if row else None
 
-    def sweep(self, *, seen_before_s: int) -> int:
-        """End requests whose box has stopped asking; returns how many."""
-        return self._sql("DELETE FROM admission_request WHERE seen_at_s < ?", (seen_before_s,)).rowcount
+    def oldest_of_unit(self, unit: str, *, besides: int) -> list[str]:
+        """The `txid`s of the enrolments with this unit's factory key, but for the newest ones."""
+        rows = self._sql(
+            "SELECT hello.txid FROM hello JOIN admission_request ON admission_request.txid = hello.txid"
+            " WHERE hello.thumbprint = ? ORDER BY admission_request.asked_at_s DESC, hello.txid LIMIT 1000 OFFSET ?",
+            (unit, besides),
+        )
+        return [row[0] for row in rows]
+
+    def sweep(self, *, seen_before_s: int, asked_before_s: int) -> int:
+        """End requests whose box has stopped asking, and very old ones; returns how many."""
+        silent = self._sql("DELETE FROM admission_request WHERE seen_at_s < ?", (seen_before_s,)).rowcount
+        return silent + self._sql("DELETE FROM admission_request WHERE asked_at_s < ?", (asked_before_s,)).rowcount
