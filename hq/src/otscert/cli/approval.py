@@ -49,7 +49,7 @@ def register(group: typer.Typer) -> None:
         short_help="Let a waiting box in.",
         epilog=examples(
             "otscert device approve K7QM-2XWD",
-            "otscert device approve --setup-code ABCD-2345-EFGH 7KQ2M",
+            "otscert device approve --setup-code - 7KQ2M",
         ),
     )(approve)
     group.command(
