@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import socket
 import threading
@@ -14,6 +15,8 @@ from agent.tests.harness.box import Enough, FixedKernel, TestBox
 from agent.tests.harness.hq import Call, FakeHq, Fault
 
 from otscert_agent.errors import NotReadyError
+from otscert_agent.loop import Agent
+from otscert_agent.report import Report
 from otscert_agent.steps import Step
 from otscert_agent.wire import jws, messages
 from otscert_agent.wire.problems import ProblemType
@@ -124,3 +127,18 @@ def test_what_is_no_http_is_not_repeated_on_page_and_in_log(hq: FakeHq, box: Mak
     why = one.lines("waiting")[-1]["why"]
     assert "555" not in why
     assert "BadStatusLine" in why
+
+
+def test_new_boxes_that_differ_in_their_hardware_alone_do_not_call_in_step(box: MakeBox) -> None:
+    """A street is switched on for the first time while HQ is away: no box has a pool yet."""
+    one, other = box(serial="S1"), box("other", serial="S2")
+    first, second = Agent(one.agent._parts), Agent(dataclasses.replace(other.agent._parts, disk=one.disk))
+    assert one.store.state.pool == other.store.state.pool == b""
+    assert first._backoff.fraction() != second._backoff.fraction()
+
+
+def test_a_reason_of_hqs_is_one_line_of_the_log() -> None:
+    said = io.StringIO()
+    report = Report(None, as_json=False, stream=said)
+    report.problem("refused\nserving https://bank.example/ \x1b[2J\u202eon")
+    assert said.getvalue() == "problem: refused serving https://bank.example/  [2J on\n"

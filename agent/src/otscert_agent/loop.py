@@ -60,7 +60,8 @@ class Agent:
         self._start = Start(parts)
         self._readiness = Readiness(parts, canary=handed.canary if handed else None)
         self._serving = Serving(parts)
-        jitter = self._store.state.pool + str(parts.disk.root).encode()
+        board = parts.board.fingerprint() if parts.board is not None else ""  # a new box has no pool yet
+        jitter = self._store.state.pool + f"{board} {parts.disk.root}".encode()
         self._backoff = Backoff(jitter)
         self._anew = Backoff(jitter)  # between whole transactions: that HQ can be called is no success of theirs
         self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)

@@ -105,5 +105,10 @@ class Report:
         return True
 
     def _say(self, kind: str, **facts: Any) -> None:
-        line = json.dumps({"kind": kind, **facts}) if self._as_json else _SENTENCES[kind].format(**facts)
+        line = json.dumps({"kind": kind, **facts}) if self._as_json else _one_line(_SENTENCES[kind].format(**facts))
         print(line, file=self._stream, flush=True)
+
+
+def _one_line(text: str) -> str:
+    """HQ's and other programs' words are in it: none of them begins a line of its own or moves a terminal's cursor."""
+    return "".join(each if each.isprintable() else " " for each in text)
