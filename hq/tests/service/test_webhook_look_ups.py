@@ -81,3 +81,31 @@ async def test_what_is_told_of_a_broken_answer_has_no_url_in_it(tmp_path: Path) 
         assert "a-secret" not in str(caught.value)
         assert "\n" not in str(caught.value)
         await sender.aclose()
+
+
+async def test_a_url_that_is_none_is_a_failure_like_others() -> None:
+    sender = HttpsSender()
+    with pytest.raises(NotDelivered, match="the URL cannot be used"):
+        await sender.post("https://127.0.0.1\\@shop.example.com/", b"{}", {})
+    await sender.aclose()
+
+
+async def test_a_name_that_changes_its_mind_and_a_private_second_address_reach_nothing(tmp_path: Path) -> None:
+    addresses = ["127.0.0.2"]
+
+    def look_up(_host: str, port: int, *_: int) -> list[Any]:
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+        addresses[:] = ["127.0.0.1"]
+        return found
+
+    async with running_maker(answers({"decision": "allow"}), tmp_path, host="shop.example.com") as server:
+        only = (ip_network("127.0.0.2/32"),)
+        sender = HttpsSender(networks=only, trust_file=server.trust_file, look_up=look_up)
+        for _ in range(2):
+            with pytest.raises(NotDelivered):
+                await sender.post(f"https://shop.example.com:{server.port}/", b"{}", {})
+        addresses[:] = ["127.0.0.2", "127.0.0.1"]
+        with pytest.raises(NotDelivered):
+            await sender.post(f"https://shop.example.com:{server.port}/", b"{}", {})
+        assert server.connections == 0
+        await sender.aclose()

@@ -59,7 +59,10 @@ class HttpsSender:
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpAnswer:
         """Send `body`; raise `NotDelivered` unless an answer of at most `MOST_BYTES` came within the time limit."""
-        target = URL(url)
+        try:
+            target = URL(url)
+        except ValueError as error:
+            raise NotDelivered(f"the URL cannot be used: {error}") from error
         sent = {**headers, "Content-Type": "application/json"}
         try:
             async with self._opened().post(target, data=body, headers=sent, allow_redirects=False) as response:
