@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agent.tests.harness.box import TestBox
+from agent.tests.harness.box import TestBox, secret_file
 
 from otscert_agent import config, sealing
 from otscert_agent.disk import Disk
@@ -18,6 +18,7 @@ from otscert_agent.errors import ConfigError, StateError
 from otscert_agent.factory_secret import FactorySecret
 from otscert_agent.state import BoxState, Store
 from otscert_agent.steps import Step
+from otscert_agent.wire.factory import Factory
 
 MakeBox = Callable[..., TestBox]
 
@@ -121,3 +122,15 @@ def test_a_command_that_never_stops_talking_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="longer than a factory secret"):
         secret_of(["cat", "/dev/zero"], tmp_path).load()
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 50_000
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_factory_file_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = secret_file(tmp_path / "secret", Factory(bytes(range(32))))
+    settings = config.Settings(
+        hq_url="https://hq.example", hq_roots=tmp_path, model="m1", state_dir=tmp_path, factory_file=str(path)
+    )
+    assert FactorySecret(settings).load() is not None
+    os.chown(path, 65534, 65534)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        FactorySecret(settings).load()

@@ -70,11 +70,14 @@ def _from_file(path: str) -> tuple[bytes, str]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            mode = os.fstat(descriptor).st_mode  # of what was opened: the name may point elsewhere by then
+            status = os.fstat(descriptor)  # of what was opened: the name may point elsewhere by then
+            mode = status.st_mode
             if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode):
                 raise ConfigError(f"{where} is no file; name the file or the device that holds the factory secret")
             if mode & 0o077:
                 raise ConfigError(f"{where} can be read by others; chmod 600 it")
+            if status.st_uid not in {0, os.geteuid()}:
+                raise ConfigError(f"{where} belongs to another user, who can read and change it; chown it")
             return os.read(descriptor, _LONGEST), where
         finally:
             os.close(descriptor)
