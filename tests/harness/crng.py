@@ -129,7 +129,7 @@ class NotReady:
             self._kill("/dev/urandom was opened to be read")
         elif path == "/dev/random":
             given = struct.pack("=QIIII", number, _ADDFD_SEND, self._device, 0, os.O_CLOEXEC)
-            fcntl.ioctl(self._listener, _NOTIF_ADDFD, given)
+            self._ioctl(_NOTIF_ADDFD, given)
         else:
             self._go_on(number)
 
@@ -141,8 +141,11 @@ class NotReady:
         self._send(number, flags=_CONTINUE)
 
     def _send(self, number: int, *, error: int = 0, flags: int = 0) -> None:
+        self._ioctl(_NOTIF_SEND, struct.pack("=QqiI", number, 0, error, flags))
+
+    def _ioctl(self, request: int, argument: bytes) -> None:
         try:
-            fcntl.ioctl(self._listener, _NOTIF_SEND, struct.pack("=QqiI", number, 0, error, flags))
+            fcntl.ioctl(self._listener, request, argument)
         except OSError as gone:
             if gone.errno != errno.ENOENT:  # a signal has interrupted the call: it asks again
                 raise
