@@ -109,3 +109,31 @@ async def approved(scene: Scene, box: Box) -> tuple[dict[str, object], int, int]
     assert isinstance(found, AdmissionRequest)
     await scene.hq.store.write(lambda transaction: approval.decide(transaction, found, Answer.YES, who))
     return box.challenge, box.d0, box.r
+
+
+async def test_who_enrolled_with_a_units_secret_before_its_import_does_not_keep_the_unit_out(start: StartScene) -> None:
+    scene = await start(models=MODELS)
+    factory, unit = stamp("SN-1")
+    insider = scene.box(model=MODEL)
+    insider.identity = factory.signer()
+    await insider.admit()
+    await import_units(scene.hq, unit)
+    box = UnitBox(hq=scene.hq, session=scene.session, factory=factory)
+    # The insider's messages used up numbers of the key; the box hears of it, as after any lost state, and goes on.
+    box.seqs[factory.public.thumbprint()] = insider.seqs[factory.public.thumbprint()]
+    await box.admit()
+    assert box.opened == ["sealed"]
+
+
+@pytest.mark.parametrize(("stamped", "days", "refused"), [(False, 29, True), (False, 31, False), (True, 360, True)])
+async def test_a_recorded_hello_is_refused_for_as_long_as_its_d0_is_remembered(
+    start: StartScene, *, stamped: bool, days: int, refused: bool
+) -> None:
+    scene = await start(models=MODELS)
+    factory, unit = stamp("SN-1")
+    await import_units(scene.hq, unit)
+    box = UnitBox(hq=scene.hq, session=scene.session, factory=factory) if stamped else scene.box(model=MODEL)
+    assert (await box.hello(scalar=4711)).status == 200
+    scene.hq.clock.ahead_s += days * DAY_S
+    await housekeeping.sweep(scene.hq.hq, scene.hq.store)
+    assert (await box.hello(scalar=4711)).status == (409 if refused else 200)

@@ -161,8 +161,8 @@ async def test_a_hello_ends_or_enrolls(store: SqliteStore) -> None:
                 transaction.hellos.add(row),
             )
         )
-    assert await store.write(lambda transaction: transaction.hellos.remember_d0(b"d0", now_s=1))
-    assert not await store.write(lambda transaction: transaction.hellos.remember_d0(b"d0", now_s=2))
+    assert await store.write(lambda transaction: transaction.hellos.remember_d0(b"d0", until_s=10))
+    assert not await store.write(lambda transaction: transaction.hellos.remember_d0(b"d0", until_s=20))
     await store.write(
         lambda transaction: transaction.hellos.enrolled("t1", csr_sha256=b"csr", identity="id", expires_at_s=1002)
     )

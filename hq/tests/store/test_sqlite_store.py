@@ -42,7 +42,7 @@ async def test_a_transaction_that_fails_is_undone_alone(store: SqliteStore) -> N
     def clash(transaction: Transaction) -> None:
         transaction.events.append("half", now_s=1)
         for _ in range(2):
-            transaction.hellos._sql("INSERT INTO seen_d0 (sha256, seen_at_s) VALUES (x'00', 1)")
+            transaction.hellos._sql("INSERT INTO seen_d0 (sha256, forget_at_s) VALUES (x'00', 1)")
 
     good = [store.write(lambda transaction: transaction.events.append("whole", now_s=1)) for _ in range(3)]
     results = await asyncio.gather(

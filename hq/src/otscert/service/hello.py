@@ -30,6 +30,10 @@ from otscert_agent.wire.problems import ProblemType
 
 TRANSACTION_S = 600
 HELLOS_PER_DEVICE = Quota(count=30, period_s=3600)
+KNOWN_D0_S = 400 * 24 * 3600
+STRANGER_D0_S = 30 * 24 * 3600
+"""How long a D0 is remembered. No key can come twice anyway (`refuse_known_key`); this keeps recorded hellos from being
+said again, and strangers' rows from staying for ever."""
 MOST_OPEN = 4
 """Open transactions of one key: the twins of a cloned image share a hello key until HQ's r tells them apart."""
 _NAME_TRIES = 8
@@ -79,7 +83,7 @@ class SayingHello:
             csr_sha256=None,
             identity=None,
         )
-        self._remember_d0(transaction, request, d0)
+        self._remember_d0(transaction, request, d0, known=device is not None or unit is not None)
         transaction.hellos.add(row)
         return Reply(
             message=Challenge(
@@ -146,10 +150,14 @@ class SayingHello:
                 return current.label, current.id
         return _reserve_label(self.hq, transaction, model, b64.encode(txid)), None
 
-    def _remember_d0(self, transaction: Transaction, request: Request[Hello], d0: bytes) -> None:
-        """Refuse a D0 that came before; the same message again is answered with another r, so it may."""
+    def _remember_d0(self, transaction: Transaction, request: Request[Hello], d0: bytes, *, known: bool) -> None:
+        """Refuse a D0 that came before; the same message again is answered with another r, so it may.
+
+        Of `known` ones it is remembered for longer: their recorded hellos, replayed, would spend a quota of their own.
+        """
         again = request.known is not None and request.known.last_digest == request.digest
-        if not transaction.hellos.remember_d0(hashlib.sha256(d0).digest(), now_s=request.now_s) and not again:
+        until_s = request.now_s + (KNOWN_D0_S if known else STRANGER_D0_S)
+        if not transaction.hellos.remember_d0(hashlib.sha256(d0).digest(), until_s=until_s) and not again:
             raise Refusal(ProblemType.USED_D0, "HQ has seen this D0 before; derive a new one")
 
 
@@ -194,6 +202,8 @@ def _renewing_device(transaction: Transaction, request: Request[Hello]) -> Devic
     """The device whose identity key signed, None for a first enrolment."""
     if request.known is None or request.known.device_id is None:
         return None
+    if transaction.units.by_thumbprint(request.thumbprint) is not None:
+        return None  # who had a unit's secret before its manifest was imported, and enrolled with it, keeps nobody out
     device = transaction.devices.get(request.known.device_id)
     if device is None or device.thumbprint != request.thumbprint or device.model != request.message.model:
         raise Refusal(ProblemType.START_OVER, "this identity is not the one that HQ knows for this model")

@@ -22,7 +22,7 @@ _STRANGER_S = 3600
 _LONGEST_REST_S = 60 * 24 * 3600
 """Longer than any CA's Retry-After that is worth waiting for."""
 _REMEMBERED_S = 400 * 24 * 3600
-"""Events, D0s and canaries: longer than any certificate lives."""
+"""Events and canaries: longer than any certificate lives."""
 
 
 async def sweep(hq: Hq, store: Store) -> None:
@@ -36,7 +36,7 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.requests.sweep(seen_before_s=now_s - WAITING_S, asked_before_s=now_s - LONGEST_S)
         transaction.events.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.canaries.sweep(before_s=now_s - _REMEMBERED_S)
-        transaction.hellos.sweep_d0(before_s=now_s - _REMEMBERED_S)
+        transaction.hellos.sweep_d0(now_s=now_s)
         # HQ's clock was ahead when these were postponed, and has been set right since.
         transaction.orders.bring_back(from_s=now_s + _LONGEST_REST_S, now_s=now_s)
 

@@ -39,11 +39,11 @@ class Hellos:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection.execute
 
-    def remember_d0(self, sha256: bytes, *, now_s: int) -> bool:
-        """Note a D0; False when it was ever seen before."""
+    def remember_d0(self, sha256: bytes, *, until_s: int) -> bool:
+        """Note a D0; False when it is known already."""
         row = self._sql(
-            "INSERT INTO seen_d0 (sha256, seen_at_s) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING RETURNING sha256",
-            (sha256, now_s),
+            "INSERT INTO seen_d0 (sha256, forget_at_s) VALUES (?, ?) ON CONFLICT (sha256) DO NOTHING RETURNING sha256",
+            (sha256, until_s),
         ).fetchone()
         return row is not None
 
@@ -99,9 +99,9 @@ class Hellos:
         self._sql("DELETE FROM name WHERE device_id IS NULL AND txid = ?", (txid,))
         self._sql("DELETE FROM hello WHERE txid = ?", (txid,))
 
-    def sweep_d0(self, *, before_s: int) -> int:
-        """Forget D0s seen before; returns how many."""
-        return self._sql("DELETE FROM seen_d0 WHERE seen_at_s < ?", (before_s,)).rowcount
+    def sweep_d0(self, *, now_s: int) -> int:
+        """Forget D0s that were remembered until now; returns how many."""
+        return self._sql("DELETE FROM seen_d0 WHERE forget_at_s < ?", (now_s,)).rowcount
 
     def sweep(self, *, now_s: int) -> int:
         """End what has expired and free the names it reserved; returns how many."""

@@ -34,6 +34,8 @@ CREATE INDEX device_by_serial ON device (serial) WHERE serial IS NOT NULL;
 CREATE INDEX device_by_unit ON device (unit, admitted_at_s) WHERE unit IS NOT NULL;
 CREATE INDEX device_retired_in_dns ON device (id) WHERE in_dns = 1 AND state = 'retired';
 CREATE INDEX device_seen_in_dns ON device (last_seen_s) WHERE in_dns = 1;
+CREATE INDEX device_by_standing ON device (state, model, policy, contribution, in_dns);
+CREATE INDEX device_unserved ON device (state) WHERE unserved >= 2;
 
 CREATE TABLE device_key (
     thumbprint      TEXT    PRIMARY KEY,
@@ -74,10 +76,10 @@ CREATE INDEX hello_by_key ON hello (thumbprint);
 
 CREATE TABLE seen_d0 (
     sha256          BLOB    PRIMARY KEY,
-    seen_at_s       INTEGER NOT NULL
+    forget_at_s     INTEGER NOT NULL
 ) STRICT;
 
-CREATE INDEX seen_d0_by_time ON seen_d0 (seen_at_s);
+CREATE INDEX seen_d0_by_time ON seen_d0 (forget_at_s);
 
 -- Every name ever given or reserved; a name in use is never deleted, so it is never given twice.
 CREATE TABLE name (
@@ -162,6 +164,7 @@ CREATE INDEX admission_request_serial ON admission_request (serial) WHERE serial
 CREATE INDEX admission_request_by_key ON admission_request (thumbprint);
 CREATE INDEX admission_request_seen ON admission_request (seen_at_s);
 CREATE INDEX admission_request_asked ON admission_request (asked_at_s, txid);
+CREATE INDEX admission_request_person ON admission_request (asked_at_s) WHERE approval = 'waiting';
 
 -- SHA-256 of the bytes that a box's kernel gave at a start, before anything was mixed in. Two equal ones: it repeats.
 CREATE TABLE canary (
@@ -194,6 +197,7 @@ CREATE TABLE revocation (
     done_at_s       INTEGER
 ) STRICT;
 CREATE INDEX revocation_due ON revocation (next_at_s) WHERE done_at_s IS NULL;
+CREATE INDEX revocation_asked ON revocation (asked_at_s) WHERE done_at_s IS NULL;
 
 -- `order` is a reserved word.
 CREATE TABLE cert_order (
@@ -211,9 +215,11 @@ CREATE TABLE cert_order (
     reason          TEXT    NOT NULL,
     created_at_s    INTEGER NOT NULL,
     next_at_s       INTEGER NOT NULL,
-    certificate_sha256 TEXT
+    certificate_sha256 TEXT,
+    replaces        TEXT              -- RFC 9773: the ARI id of the certificate that it follows; as sent to the CA
 ) STRICT;
 CREATE INDEX cert_order_due ON cert_order (next_at_s) WHERE state NOT IN ('issued', 'failed');
+CREATE INDEX cert_order_unfinished ON cert_order (state, created_at_s) WHERE state NOT IN ('issued', 'failed');
 CREATE INDEX cert_order_by_device ON cert_order (device_id, created_at_s);
 
 CREATE TABLE certificate (
@@ -228,9 +234,18 @@ CREATE TABLE certificate (
     chain_pem       TEXT    NOT NULL,
     issued_at_s     INTEGER NOT NULL,
     served_at_s     INTEGER,
-    replaced        INTEGER NOT NULL -- 1: of an identity that is over; kept for the record, and to be revoked
+    replaced        INTEGER NOT NULL, -- 1: of an identity that is over; kept for the record, and to be revoked
+    ari_next_poll_s INTEGER,          -- when the CA is asked for the window again; NULL: not any more
+    ari_start_s     INTEGER,          -- the window that the CA suggests (RFC 9773); NULL until it did
+    ari_end_s       INTEGER,
+    ari_told_s      INTEGER,          -- when it first named this window
+    renew_at_s      INTEGER,          -- our moment in it, drawn once
+    ari_explanation TEXT              -- a URL for people
 ) STRICT;
 CREATE INDEX certificate_by_device ON certificate (device_id, issued_at_s);
+CREATE INDEX certificate_by_end ON certificate (not_after_s, device_id, issued_at_s, not_before_s) WHERE replaced = 0;
+CREATE INDEX certificate_replaced_by_end ON certificate (not_after_s) WHERE replaced = 1;
+CREATE INDEX certificate_ari_due ON certificate (ari_next_poll_s) WHERE ari_next_poll_s IS NOT NULL;
 
 -- Challenge values that the zone answers; persisted before the CA is told, swept when their order ends.
 CREATE TABLE challenge_txt (
