@@ -17,6 +17,7 @@ def show(state: State, request: Request) -> Response:
         "newOrder": f"{base}/new-order",
         "revokeCert": f"{base}/revoke-cert",
         "keyChange": f"{base}/key-change",
+        "renewalInfo": f"{base}/renewal-info",
         "meta": {
             "termsOfService": f"{base}/terms",
             "caaIdentities": ["ca.example"],

@@ -10,7 +10,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.scripted_ca import authorizations, jose
+from tests.scripted_ca import authorizations, jose, renewal_info
 from tests.scripted_ca.http import Response
 from tests.scripted_ca.ledger import Kind
 from tests.scripted_ca.problems import AcmeProblem
@@ -26,12 +26,13 @@ def create(state: State, signed: Signed) -> Response:
     profile = members.get("profile", next(iter(state.script.profiles), ""))
     if state.script.profiles and profile not in state.script.profiles:
         raise AcmeProblem("invalidProfile", f"there is no profile {profile!r}")
+    replaces = renewal_info.checked(state, account, names, members.get("replaces"))
     key = (profile, frozenset(names))
     order = account.open_orders.get(key) if state.script.reuse_orders else None
     if order is not None:
         _record(state, "reusedOrder", order)
     else:
-        order = _open(state, account, names, profile, members.get("replaces"))
+        order = _open(state, account, names, profile, replaces)
         account.open_orders[key] = order
         _record(state, "newOrder", order)
     return _response(state, order, 201, location=True)

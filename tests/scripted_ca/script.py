@@ -22,6 +22,7 @@ Resource = Literal[
     "finalize",
     "certificate",
     "revokeCert",
+    "renewalInfo",
 ]
 Form = Literal["problem", "html", "oversize", "endless", "redirect", "cut", "drop", "compressed"]
 
@@ -68,6 +69,8 @@ class Script:
     profiles: dict[str, int] = field(
         default_factory=lambda: {"classic": 90 * 86400, "tlsserver": 45 * 86400, "shortlived": 160 * 3600}
     )  # name -> validity in s; the first one is the default
+    renewal_info: dict[str, Any] | None = None  # what renewalInfo says of every certificate; None: as Boulder
+    renewal_retry_after: str | None = "21600"
     leave_out: tuple[str, ...] = ()  # members that the directory lacks
     fates: tuple[Fate, ...] = ()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tests.scripted_ca import accounts, authorizations, certificates, directory, jose, management, orders
+from tests.scripted_ca import accounts, authorizations, certificates, directory, jose, management, orders, renewal_info
 from tests.scripted_ca.dns_check import TxtResolver
 from tests.scripted_ca.http import HttpProtocol, Request, Response
 from tests.scripted_ca.ledger import Ledger
@@ -20,7 +20,11 @@ from tests.scripted_ca.script import Fate, Script
 from tests.scripted_ca.state import Signed, State
 
 Post = Callable[[State, Signed], Response]
-PLAIN = {"directory": ("directory", directory.show), "new-nonce": ("newNonce", directory.new_nonce)}
+PLAIN = {
+    "directory": ("directory", directory.show),
+    "new-nonce": ("newNonce", directory.new_nonce),
+    "renewal-info": ("renewalInfo", renewal_info.show),
+}
 POSTS: dict[str, tuple[str, Post]] = {
     "new-account": ("newAccount", accounts.create),
     "acct": ("account", accounts.show),

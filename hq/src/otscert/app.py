@@ -33,6 +33,7 @@ from otscert.process import CannotStart, background, listen_to_signals, only_one
 from otscert.rereading import Live, Rereading
 from otscert.service import housekeeping
 from otscert.service.admitting import Admitting
+from otscert.service.ari import AskingWhen
 from otscert.service.checkin import CheckingIn
 from otscert.service.context import Hq, names_secret
 from otscert.service.conversation import Conversation
@@ -197,6 +198,7 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             background(
                 worker.work(),
                 Revoking(hq=hq, store=store, revoker=issuer).work(),
+                AskingWhen(hq=hq, store=store, source=issuer).work(),
                 webhooks.work(),
                 rereading.follow(told_to_read),
                 _sweep(hq, store),

@@ -298,12 +298,13 @@ async def test_terms_that_nobody_agreed_to_are_shown(issuer_of: OpenIssuer) -> N
 
 
 async def test_replaces_is_sent_and_its_refusal_asks_for_an_order_without(issuer_of: OpenIssuer) -> None:
-    taken = Fate(on="newOrder", type="alreadyReplaced", status=409, skip=1)
-    unknown = Fate(on="newOrder", type="malformed", status=404, skip=2)
+    taken = Fate(on="newOrder", type="alreadyReplaced", status=409, skip=2)
+    unknown = Fate(on="newOrder", type="malformed", status=404, skip=3)
     async with start_scripted_ca(Script(fates=(taken, unknown))) as ca, issuer_of(ca) as issuer:
-        order = await issuer.open_order(NAMES, replaces="aki.serial")
-        assert order.replaces == ca.ledger.entries[0].replaces == "aki.serial"
+        replaced = (await obtain(issuer, NAMES, make_csr(NAMES))).leaf.ari_id
+        order = await issuer.open_order(NAMES, replaces=replaced)
+        assert order.replaces == ca.ledger.entries[-1].replaces == replaced
         for _ in range(2):
             with pytest.raises(CaError) as caught:
-                await issuer.open_order(["b.boxes.example"], replaces="aki.serial")
+                await issuer.open_order(["b.boxes.example"], replaces=replaced)
             assert caught.value.fault.remedy is Remedy.WITHOUT_REPLACES

@@ -11,14 +11,16 @@ from hq.tests.store.rows import admission_request, certificate, device, hello, o
 
 from otscert.domain.device import DeviceState
 from otscert.domain.key_index import KeyIndex
-from otscert.domain.order import OrderEvent
+from otscert.domain.order import OrderEvent, OrderState
 from otscert.domain.quota import Quota
+from otscert.domain.renewal import Window
 from otscert.domain.unit import UnitState
 from otscert.store.accounts import Account
 from otscert.store.canaries import Canary
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 
+WINDOW = Window(start_s=1, end_s=3, told_s=1, at_s=2)
 KEY = KeyIndex(spki_sha256=b"s", x_coordinate=b"x")
 CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
@@ -54,10 +56,10 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "challenges.drop": lambda t: t.challenges.drop("o1"),
     "events.append": lambda t: t.events.append("k", now_s=1),
     "events.sweep": lambda t: t.events.sweep(before_s=1),
-    "hellos.sweep_d0": lambda t: t.hellos.sweep_d0(before_s=1),
+    "hellos.sweep_d0": lambda t: t.hellos.sweep_d0(now_s=1),
     "events.of_device": lambda t: t.events.of_device("d1", limit=3),
     "names.reserve": lambda t: t.names.reserve("label1", txid="t1"),
-    "hellos.remember_d0": lambda t: t.hellos.remember_d0(b"d", now_s=1),
+    "hellos.remember_d0": lambda t: t.hellos.remember_d0(b"d", until_s=1),
     "hellos.add": lambda t: t.hellos.add(hello()),
     "hellos.get": lambda t: t.hellos.get("t1"),
     "hellos.enrolled": lambda t: t.hellos.enrolled("t1", csr_sha256=b"", identity="i", expires_at_s=9),
@@ -79,6 +81,12 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "devices.set_state": lambda t: t.devices.set_state("d1", DeviceState.QUARANTINED),
     "certificates.count": lambda t: t.certificates.count("d1"),
     "certificates.replace_all": lambda t: t.certificates.replace_all("d1"),
+    "certificates.ari_due": lambda t: t.certificates.ari_due(now_s=1, limit=3),
+    "certificates.ari_claim": lambda t: t.certificates.ari_claim(certificate(ari_next_poll_s=1), next_poll_s=2),
+    "certificates.ari_told": lambda t: t.certificates.ari_told("00", WINDOW, explanation=None, next_poll_s=1),
+    "certificates.ari_ask_at": lambda t: t.certificates.ari_ask_at("00", next_poll_s=1),
+    "certificates.ari_strayed": lambda t: t.certificates.ari_strayed(from_s=1),
+    "certificates.ari_bring_back": lambda t: t.certificates.ari_bring_back(from_s=1, now_s=1),
     "challenges.drop_of": lambda t: t.challenges.drop_of("label1"),
     "devices.of_serial": lambda t: t.devices.of_serial("S1", limit=2),
     "devices.retired_in_dns": lambda t: t.devices.retired_in_dns(limit=3),
@@ -87,6 +95,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "devices.seen": lambda t: t.devices.seen("d1", now_s=1),
     "orders.unfinished_of": lambda t: t.orders.unfinished_of("d1"),
     "orders.wake": lambda t: t.orders.wake("d1", now_s=1),
+    "orders.drop_replaces": lambda t: t.orders.drop_replaces(order(state=OrderState.CREATING)),
     "orders.rest": lambda t: t.orders.rest(order(), next_at_s=1, reason=""),
     "units.named": lambda t: (t.units.named("S1"), t.units.named("short1")),
     "units.add_many": lambda t: t.units.add_many([unit()], now_s=1),

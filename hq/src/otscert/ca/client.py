@@ -96,6 +96,13 @@ class AcmeClient:
         """Fetch `url` by POST-as-GET (RFC 8555 section 6.3); raises CaError as `post` does."""
         return await self.post(url, None, kid=kid)
 
+    async def get_unsigned(self, url: str) -> Answer:
+        """Fetch what anybody may see (RFC 9773 section 4.1); raises CaError unless the status is below 300."""
+        answer = await self._http.get(url)
+        if answer.status >= 300:
+            raise CaError(answer.fault())
+        return answer
+
     async def _deliver(self, url: str, body: bytes, *, repeatable: bool) -> Answer:
         """Send `body`, and the very same bytes once more when the connection turns out to be dead.
 

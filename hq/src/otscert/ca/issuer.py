@@ -19,6 +19,7 @@ from otscert.acme.directory import Directory
 from otscert.acme.errors import ChainError
 from otscert.acme.fault import Asked, Fault, Remedy
 from otscert.acme.order import Order, OrderStatus, new_order_payload
+from otscert.acme.renewal_info import RenewalInfo, renewal_info_url
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
 from otscert.ca.errors import CaAnswerError, CaError
@@ -36,6 +37,14 @@ class Polled:
     """An order as just seen, and the seconds after which the CA wants to be asked again (None: it did not say)."""
 
     order: Order
+    retry_after_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewalAdvice:
+    """When the CA would like a certificate to be renewed, and when it wants to be asked again (None: not said)."""
+
+    info: RenewalInfo
     retry_after_s: float | None
 
 
@@ -79,11 +88,15 @@ class AcmeIssuer:
     ) -> Order:
         """Place an order. Without a `profile` the issuer's own is asked for where the CA offers it.
 
+        `replaces` is the ARI id of the certificate that this one follows; sent only to a CA that knows ARI.
+
         Repeating it after a lost answer may open a second order at a CA that does not reuse them: see `find_order`.
         """
         directory = await self._client.directory()
         if profile is None and self._profile in directory.meta.profiles:
             profile = self._profile
+        if directory.renewal_info is None:
+            replaces = None
         payload = new_order_payload(names, profile=profile, replaces=replaces)
         asked = Asked.OTHER if replaces is None else Asked.REPLACING_ORDER
         answer = await self._post(directory.new_order, payload, asked)
@@ -146,6 +159,17 @@ class AcmeIssuer:
             if alternate.root == preferred_root and alternate.leaf == default.leaf:
                 return alternate
         return default
+
+    async def renewal_info(self, ari_id: str) -> RenewalAdvice:
+        """Ask when a certificate is to be renewed (RFC 9773 section 4.1)."""
+        directory = await self._client.directory()
+        if directory.renewal_info is None:
+            raise CaError(Fault(remedy=Remedy.PERMANENT, reason="the CA has no renewalInfo"))
+        answer = await self._client.get_unsigned(renewal_info_url(directory.renewal_info, ari_id))
+        info = RenewalInfo.parse(answer.document())
+        if info is None:
+            raise CaAnswerError("the CA's renewalInfo holds no window that can be read", answer.retry_after_s)
+        return RenewalAdvice(info=info, retry_after_s=answer.retry_after_s)
 
     async def revoke(self, certificate_der: bytes, reason: int) -> None:
         """Revoke a certificate of this account; `reason` is a CRLReason code (RFC 5280 section 5.3.1)."""

@@ -134,7 +134,7 @@ def _certificate_fields(view: dict[str, Any]) -> dict[str, str]:
         None: "not yet reported",
     }
     renewal = certificate["renewal"]
-    return {
+    fields = {
         "certificate": f"{certificate['days_left']} days left, until {certificate['not_after']},"
         f" from {certificate['issuer']}",
         "sha256": certificate["sha256"],
@@ -143,3 +143,8 @@ def _certificate_fields(view: dict[str, Any]) -> dict[str, str]:
         if renewal["due"]
         else f"renews from {renewal['at'][:10]} ({renewal['reason']})",
     }
+    window = renewal["window"]
+    if window is None:
+        return fields
+    fields["CA's window"] = f"{window['start']} to {window['end']}, of which {window['chosen']} was chosen"
+    return fields | ({"CA explains": window["explanation"]} if window["explanation"] else {})

@@ -109,6 +109,7 @@ def show_order(
         "issuer": f"{view['issuer']}, profile {view['profile'] or 'as configured'}",
         "at the CA": view["url"] or "not known there yet",
         "certificate": view["certificate_sha256"] or "none",
+        "replaces": f"the certificate with the ARI id {view['replaces']}" if view["replaces"] else "none",
         "box": f"{view['label']}, id {view['device']}",
     }
     show.print_fields(f"Order {view['id']}", fields)

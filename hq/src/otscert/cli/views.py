@@ -6,7 +6,7 @@ from typing import Any
 
 from otscert.cli.show import moment
 from otscert.domain.order import TERMINAL, Order
-from otscert.domain.renewal import judge_renewal
+from otscert.domain.renewal import Window, judge_renewal
 from otscert.store.certificates import Certificate
 from otscert.store.events import Event
 from otscert.store.requests import AdmissionRequest
@@ -30,12 +30,16 @@ def order_view(order: Order) -> dict[str, Any]:
         "created_at": moment(order.created_at_s),
         "next_at": None if order.state in TERMINAL else moment(order.next_at_s),
         "certificate_sha256": order.certificate_sha256,
+        "replaces": order.replaces,
     }
 
 
 def certificate_view(certificate: Certificate, *, now_s: int) -> dict[str, Any]:
     """A certificate with the days that it has left (negative when it has expired) and the renewal decision."""
-    renewal = judge_renewal(not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s)
+    window = certificate.window
+    renewal = judge_renewal(
+        not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s, window=window
+    )
     return {
         "sha256": certificate.sha256,
         "serial": certificate.serial,
@@ -45,7 +49,25 @@ def certificate_view(certificate: Certificate, *, now_s: int) -> dict[str, Any]:
         "not_after": moment(certificate.not_after_s),
         "days_left": (certificate.not_after_s - now_s) // _DAY_S,
         "first_served_at": None if certificate.served_at_s is None else moment(certificate.served_at_s),
-        "renewal": {"due": renewal.due, "at": moment(renewal.at_s), "reason": renewal.reason},
+        "renewal": {
+            "due": renewal.due,
+            "lane": renewal.lane.value,
+            "at": moment(renewal.at_s),
+            "reason": renewal.reason,
+            "window": None if window is None else _window_view(window, certificate),
+            "next_question_at": None if certificate.ari_next_poll_s is None else moment(certificate.ari_next_poll_s),
+        },
+    }
+
+
+def _window_view(window: Window, certificate: Certificate) -> dict[str, Any]:
+    """What the CA suggests (RFC 9773), and the moment that HQ has chosen in it."""
+    return {
+        "start": moment(window.start_s),
+        "end": moment(window.end_s),
+        "first_named_at": moment(window.told_s),
+        "chosen": moment(window.at_s),
+        "explanation": certificate.ari_explanation,
     }
 
 

@@ -83,6 +83,8 @@ class Order:
     created_at_s: int
     next_at_s: int
     certificate_sha256: str | None
+    replaces: str | None = None
+    """The ARI id (RFC 9773) of the certificate that it follows, as the CA is told; decided when it is claimed."""
 
 
 BACK_OFF_S = (2, 5, 15, 60, 300, 900, 3600)

@@ -1,37 +1,121 @@
 """When is a certificate renewed? One rule, asked by check-ins and by `otscert device show`.
 
-RFC 9773 (ARI) windows come with the CA side; this is the rule that holds without them (Let's Encrypt's
-integration guide: one third of the life left, half of it for lives under ten days).
+The moment is chosen inside the window that the CA suggests (RFC 9773, "ARI"); without a window that can be trusted it
+is Let's Encrypt's rule for integrators: one third of the life left, half of it for lives under ten days. Pure: the
+dice are given, who asks the CA and how often is `service.ari`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 SHORT_LIFE_S = 10 * 24 * 3600
 SOONEST_S = 60
 """A renewal that is due is not asked for more often than this."""
+ASK_AGAIN_S = 6 * 3600
+"""RFC 9773 section 4.3.3: the time until the CA is asked again when it does not say."""
+LEAST_ASK_S, LONGEST_ASK_S = 60, 24 * 3600
+"""RFC 9773 section 4.3.2: "Clients MUST set reasonable limits on their checking interval"; these are its examples."""
+
+
+class Lane(StrEnum):
+    """How urgent a renewal is."""
+
+    NOT_DUE = "not due"
+    ROUTINE = "routine"
+    EMERGENCY = "emergency"  # so little of the life is left that something has gone wrong
+    INCIDENT = "incident"  # the CA moved its window into the past: it is about to revoke, or has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The window that the CA suggests, and our moment in it; Unix seconds."""
+
+    start_s: int
+    end_s: int
+    told_s: int
+    """When the CA first named this window."""
+    at_s: int
+    """Drawn once, kept for as long as it lies in the window that the CA names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewalDecision:
-    due: bool
+    lane: Lane
     at_s: int
     """Unix seconds at which renewal is or was due."""
     reason: str
 
+    @property
+    def due(self) -> bool:
+        return self.lane is not Lane.NOT_DUE
 
-def judge_renewal(*, not_before_s: int, not_after_s: int, now_s: int) -> RenewalDecision:
+
+def judge_renewal(*, not_before_s: int, not_after_s: int, now_s: int, window: Window | None = None) -> RenewalDecision:
     """Decide whether a certificate with this validity is due, and say when it is."""
     life_s = not_after_s - not_before_s
-    left_s = life_s // 2 if life_s < SHORT_LIFE_S else life_s // 3
-    at_s = not_after_s - left_s
+    share, left_s = ("half", life_s // 2) if life_s < SHORT_LIFE_S else ("a third", life_s // 3)
+    usual_s = not_after_s - left_s
+    latest_s = not_after_s - left_s // 2
+    if window is not None and _is_recalled(window, usual_s=usual_s, now_s=now_s) and now_s < not_after_s:
+        reason = "the CA wants it replaced now: the window that it suggests lies in the past"
+        return RenewalDecision(lane=Lane.INCIDENT, at_s=window.told_s, reason=reason)
+    trusted = window is not None and window.end_s <= not_after_s and window.at_s <= latest_s
+    at_s = window.at_s if window is not None and trusted else usual_s
     if now_s >= not_after_s:
-        return RenewalDecision(due=True, at_s=at_s, reason="the certificate has expired")
+        return RenewalDecision(lane=Lane.EMERGENCY, at_s=at_s, reason="the certificate has expired")
+    if now_s >= latest_s:
+        reason = f"less than {share} of its life is left, and of that less than half: it is late"
+        return RenewalDecision(lane=Lane.EMERGENCY, at_s=at_s, reason=reason)
+    if trusted and now_s >= at_s:
+        reason = "the moment chosen in the window that the CA suggests has come"
+        return RenewalDecision(lane=Lane.ROUTINE, at_s=at_s, reason=reason)
+    why_not = "" if window is None or trusted else "; the window that the CA suggests lies too late to wait for it"
     if now_s >= at_s:
-        share = "half" if life_s < SHORT_LIFE_S else "a third"
-        return RenewalDecision(due=True, at_s=at_s, reason=f"less than {share} of its life is left")
-    return RenewalDecision(due=False, at_s=at_s, reason="enough of its life is left")
+        return RenewalDecision(lane=Lane.ROUTINE, at_s=at_s, reason=f"less than {share} of its life is left{why_not}")
+    reason = "the CA suggests a later window" if trusted else f"enough of its life is left{why_not}"
+    return RenewalDecision(lane=Lane.NOT_DUE, at_s=at_s, reason=reason)
+
+
+def _is_recalled(window: Window, *, usual_s: int, now_s: int) -> bool:
+    """Whether the window was over when it was named, before a renewal would have been due anyway.
+
+    One that a box has missed, or HQ, is over too; and a window that was named in the future was so by a wrong clock.
+    """
+    return window.end_s <= window.told_s <= now_s and window.end_s < usual_s
+
+
+def why_unusable(*, start_s: int, end_s: int, not_before_s: int, not_after_s: int) -> str | None:
+    """Why a window cannot be meant for a certificate with this validity; None when it can.
+
+    One that is longer than the life or over before it began would let boxes order at any time, again and again.
+    """
+    if end_s <= start_s:
+        return "it does not end after its start"
+    if end_s - start_s > not_after_s - not_before_s:
+        return "it is longer than the certificate's life"
+    if end_s <= not_before_s:
+        return "it ends before the certificate is valid"
+    return None
+
+
+def choose_moment(*, start_s: int, end_s: int, kept: Window | None, now_s: int, dice: float) -> Window:
+    """Take up the window that the CA names; `dice` in [0, 1) choose the moment unless the `kept` one lies in it."""
+    same = kept is not None and (kept.start_s, kept.end_s) == (start_s, end_s)
+    stays = kept is not None and start_s <= kept.at_s <= end_s
+    return Window(
+        start_s=start_s,
+        end_s=end_s,
+        told_s=kept.told_s if kept is not None and same else now_s,
+        at_s=kept.at_s if kept is not None and stays else start_s + int((end_s - start_s) * dice),
+    )
+
+
+def ask_again_s(retry_after_s: float | None, *, jitter: float) -> int:
+    """Seconds until the CA is asked for the window again; `jitter` in [0, 1) adds up to a tenth."""
+    wait_s = ASK_AGAIN_S if retry_after_s is None else min(max(retry_after_s, LEAST_ASK_S), LONGEST_ASK_S)
+    return round(wait_s * (1 + jitter / 10))
 
 
 def next_checkin_s(*, renew_at_s: int | None, now_s: int, usual_s: int, jitter: float) -> int:

@@ -135,7 +135,10 @@ class CheckingIn:
         # A device that may not order, or is being served already, has no reason to call more often than usual.
         if certificate is not None and may_order(device).allowed and not transaction.orders.unfinished(device.id):
             renewal = judge_renewal(
-                not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s
+                not_before_s=certificate.not_before_s,
+                not_after_s=certificate.not_after_s,
+                now_s=now_s,
+                window=certificate.window,
             )
             rekey = judge_rekey(
                 Contribution(device.contribution),

@@ -26,6 +26,7 @@ from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState
 from otscert.service.context import Hq
 from otscert.service.pace import Pace
 from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
+from otscert.service.replacing import find_predecessor
 from otscert.service.retirement import SUPERSEDED, ask_to_revoke
 from otscert.service.standing import is_nobodys, why_order_rests
 from otscert.service.topics import order_ended
@@ -36,6 +37,7 @@ from otscert.store.transaction import Transaction
 POLL_UNTIL_S = 120.0
 """How long one run polls an order at the CA before it goes back into the queue."""
 _REQUEUE_S = 5
+_FIRST_QUESTION_S = 600
 
 
 Reached = tuple[Order, AcmeOrder | None]
@@ -93,16 +95,47 @@ class Issuance:
     # ---- the steps: the order as it is on disk, and the CA's view of it when this run has just seen it
 
     async def _claim(self, order: Order, _seen: AcmeOrder | None) -> Reached:
-        return await self._open(await self._advance(order, OrderEvent.CLAIM, reason="ordering at the CA"))
+        def claim(transaction: Transaction) -> Order:
+            _rest_or_go_on(transaction, order)
+            replaces = find_predecessor(transaction, order, now_s=self.hq.now_s())
+            return transaction.orders.advance(order, OrderEvent.CLAIM, reason="ordering at the CA", replaces=replaces)
+
+        return await self._open(await self.store.write(claim))
 
     async def _open(self, order: Order) -> Reached:
-        opened = await self.issuer.open_order(order.names, profile=order.profile)
+        order, opened = await self._place(order)
         try:
             return await self._advance(order, OrderEvent.OPEN, url=opened.url), opened
         except AlreadyThere as error:
             # A CA that reuses orders gives the same one to a box that asks twice; one certificate is made of it.
             reason = "an earlier order of this box for the same names is still under way"
             raise IssuanceError(Fault(remedy=Remedy.BACK_OFF, reason=reason)) from error
+
+    async def _place(self, order: Order) -> tuple[Order, AcmeOrder]:
+        """Have the CA open the order, as a replacement if it takes it for one.
+
+        A CA that opened it before HQ ended calls the certificate replaced already; asked again without `replaces`, one
+        that reuses orders returns that very order.
+        """
+        try:
+            return order, await self.issuer.open_order(order.names, profile=order.profile, replaces=order.replaces)
+        except CaError as error:
+            if order.replaces is None or error.fault.remedy is not Remedy.WITHOUT_REPLACES:
+                raise
+            fault = error.fault
+
+        def drop(transaction: Transaction) -> Order:
+            transaction.events.append(
+                "order.replaces_nothing",
+                now_s=self.hq.now_s(),
+                device_id=order.device_id,
+                order_id=order.id,
+                data={"replaces": order.replaces, "reason": fault.reason},
+            )
+            return transaction.orders.drop_replaces(order)
+
+        dropped = await self.store.write(drop)
+        return dropped, await self.issuer.open_order(dropped.names, profile=dropped.profile)
 
     async def _find_again(self, order: Order, _seen: AcmeOrder | None) -> Reached:
         """HQ ended between newOrder and the commit of its URL: look for the order before placing another."""
@@ -184,15 +217,17 @@ class Issuance:
             chain_pem=chain.pem,
             issued_at_s=now_s,
             served_at_s=None,
+            ari_next_poll_s=self._first_question_s(chain, now_s=now_s),
         )
 
         def finish(transaction: Transaction) -> tuple[Order, list[tuple[str, str]]]:
             issued = transaction.orders.advance(order, OrderEvent.ISSUE, certificate_sha256=sha256, reason="issued")
             nobodys = is_nobodys(transaction, order)
-            transaction.certificates.add(replace(certificate, replaced=nobodys))
             if nobodys:  # its box was retired or has started over meanwhile: no one can use it, nobody waits for it
+                transaction.certificates.add(replace(certificate, replaced=True, ari_next_poll_s=None))
                 self._revoke_by_policy(transaction, order, certificate, now_s=now_s)
             else:
+                transaction.certificates.add(certificate)
                 transaction.devices.count_unserved(order.device_id)
             transaction.events.append(
                 "order.issued",
@@ -212,6 +247,13 @@ class Issuance:
         for label, value in values:
             self.zone.drop_txt(label, value)
         return issued
+
+    def _first_question_s(self, chain: Chain, *, now_s: int) -> int | None:
+        """When the CA is first asked when to renew: soon, but not at once for all that a launch has issued."""
+        if chain.leaf.ari_id is None:
+            return None
+        life_s = (chain.leaf.not_after - chain.leaf.not_before).total_seconds()
+        return now_s + round(min(_FIRST_QUESTION_S, life_s / 100) * self.hq.jitter())
 
     def _revoke_by_policy(
         self, transaction: Transaction, order: Order, certificate: Certificate, *, now_s: int
@@ -263,15 +305,11 @@ class Issuance:
 
     async def _advance(self, order: Order, event: OrderEvent, **changes: object) -> Order:
         def advance(transaction: Transaction) -> Order:
-            if event in _NEED_A_BOX:
+            if event is OrderEvent.FINALIZE:  # a certificate that was asked for cannot be taken back
                 _rest_or_go_on(transaction, order)
             return transaction.orders.advance(order, event, **changes)
 
         return await self.store.write(advance)
-
-
-_NEED_A_BOX = frozenset({OrderEvent.CLAIM, OrderEvent.FINALIZE})
-"""Before an order is opened, and before a certificate is asked for, which cannot be taken back."""
 
 
 def _rest_or_go_on(transaction: Transaction, order: Order) -> None:

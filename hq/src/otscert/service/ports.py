@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from otscert.acme.certificate import Chain
 from otscert.acme.order import Order as AcmeOrder
-from otscert.ca.issuer import Dns01Challenge, Polled
+from otscert.ca.issuer import Dns01Challenge, Polled, RenewalAdvice
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.store.transaction import Transaction
 
@@ -101,6 +101,12 @@ class Revoker(Protocol):
     """The revoking half of a CA account. Raises `CaError`; asked again for a revoked one, the CA says so."""
 
     async def revoke(self, certificate_der: bytes, reason: int) -> None: ...
+
+
+class RenewalSource(Protocol):
+    """The CA that says when a certificate is to be renewed. Raises `CaError`, also for an answer without a window."""
+
+    async def renewal_info(self, ari_id: str) -> RenewalAdvice: ...
 
 
 class Challenger(Protocol):

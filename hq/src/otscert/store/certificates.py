@@ -6,6 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
+from otscert.domain.renewal import Window
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificate:
@@ -23,11 +25,26 @@ class Certificate:
     issued_at_s: int
     served_at_s: int | None
     replaced: bool = False
+    ari_next_poll_s: int | None = None
+    """When the CA is asked for its window (RFC 9773); None: not any more."""
+    ari_start_s: int | None = None
+    ari_end_s: int | None = None
+    ari_told_s: int | None = None
+    renew_at_s: int | None = None
+    ari_explanation: str | None = None
+
+    @property
+    def window(self) -> Window | None:
+        """What the CA suggests, with our moment in it; None until it did."""
+        if None in (members := (self.ari_start_s, self.ari_end_s, self.ari_told_s, self.renew_at_s)):
+            return None
+        start_s, end_s, told_s, at_s = (int(each or 0) for each in members)
+        return Window(start_s=start_s, end_s=end_s, told_s=told_s, at_s=at_s)
 
 
 _COLUMNS = (
     "sha256, device_id, order_id, issuer, serial, spki_sha256, not_before_s, not_after_s, chain_pem, issued_at_s,"
-    " served_at_s, replaced"
+    " served_at_s, replaced, ari_next_poll_s, ari_start_s, ari_end_s, ari_told_s, renew_at_s, ari_explanation"
 )
 
 
@@ -42,7 +59,7 @@ class Certificates:
 
     def add(self, certificate: Certificate) -> None:
         self._sql(
-            f"INSERT INTO certificate ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO certificate ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(getattr(certificate, column) for column in Certificate.__slots__),
         )
 
@@ -88,3 +105,44 @@ class Certificates:
             ).rowcount
             == 1
         )
+
+    def ari_due(self, *, now_s: int, limit: int) -> list[Certificate]:
+        """Certificates for which the CA is to be asked for its window, the longest waiting first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM certificate WHERE ari_next_poll_s <= ? ORDER BY ari_next_poll_s LIMIT ?",
+            (now_s, limit),
+        )
+        return [_certificate(row) for row in rows]
+
+    def ari_claim(self, seen: Certificate, *, next_poll_s: int | None) -> bool:
+        """Move the next question; False when somebody else has since the certificate was read."""
+        return (
+            self._sql(
+                "UPDATE certificate SET ari_next_poll_s = ? WHERE sha256 = ? AND ari_next_poll_s = ?",
+                (next_poll_s, seen.sha256, seen.ari_next_poll_s),
+            ).rowcount
+            == 1
+        )
+
+    def ari_told(self, sha256: str, window: Window, *, explanation: str | None, next_poll_s: int) -> None:
+        """Keep what the CA suggests and our moment in it."""
+        self._sql(
+            "UPDATE certificate SET ari_start_s = ?, ari_end_s = ?, ari_told_s = ?, renew_at_s = ?,"
+            " ari_explanation = ?, ari_next_poll_s = ? WHERE sha256 = ?",
+            (window.start_s, window.end_s, window.told_s, window.at_s, explanation, next_poll_s, sha256),
+        )
+
+    def ari_ask_at(self, sha256: str, *, next_poll_s: int) -> None:
+        """Ask the CA then, whatever was planned; what it suggested before stays."""
+        self._sql("UPDATE certificate SET ari_next_poll_s = ? WHERE sha256 = ?", (next_poll_s, sha256))
+
+    def ari_strayed(self, *, from_s: int) -> bool:
+        """Whether a next question would wait until `from_s` or longer."""
+        row = self._sql("SELECT 1 FROM certificate WHERE ari_next_poll_s >= ? LIMIT 1", (from_s,)).fetchone()
+        return row is not None
+
+    def ari_bring_back(self, *, from_s: int, now_s: int) -> int:
+        """Ask now where the next question would wait until `from_s` or longer; returns how many."""
+        return self._sql(
+            "UPDATE certificate SET ari_next_poll_s = ? WHERE ari_next_poll_s >= ?", (now_s, from_s)
+        ).rowcount

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from otscert.domain.order import Order, OrderEvent, OrderState, move
@@ -11,7 +12,7 @@ from otscert.store.errors import AlreadyThere, Moved
 
 _COLUMNS = (
     "id, device_id, txid, label, names, csr_der, state, issuer, profile, attempt, url, reason, created_at_s, next_at_s,"
-    " certificate_sha256"
+    " certificate_sha256, replaces"
 )
 
 
@@ -32,6 +33,7 @@ def _order(row: tuple[Any, ...]) -> Order:
         created_at_s=row[12],
         next_at_s=row[13],
         certificate_sha256=row[14],
+        replaces=row[15],
     )
 
 
@@ -86,7 +88,7 @@ class Orders:
 
     def add(self, order: Order) -> None:
         self._sql(
-            f"INSERT INTO cert_order ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO cert_order ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 order.id,
                 order.device_id,
@@ -103,6 +105,7 @@ class Orders:
                 order.created_at_s,
                 order.next_at_s,
                 order.certificate_sha256,
+                order.replaces,
             ),
         )
 
@@ -156,6 +159,15 @@ class Orders:
             "UPDATE cert_order SET next_at_s = ? WHERE state NOT IN ('issued', 'failed') AND next_at_s >= ?",
             (now_s, from_s),
         ).rowcount
+
+    def drop_replaces(self, seen: Order) -> Order:
+        """Order as if it followed no certificate, the CA does not take it as a replacement; or raise `Moved`."""
+        changed = self._sql(
+            "UPDATE cert_order SET replaces = NULL WHERE id = ? AND state = ?", (seen.id, seen.state)
+        ).rowcount
+        if changed != 1:
+            raise Moved(f"order {seen.id} is no longer {seen.state}")
+        return replace(seen, replaces=None)
 
     def rest(self, seen: Order, *, next_at_s: int, reason: str) -> None:
         """Keep the state and say why nothing is done for it until then; nothing failed, so no run is counted."""
