@@ -16,6 +16,8 @@ from otscert_agent import config, sealing
 from otscert_agent.disk import Disk
 from otscert_agent.errors import ConfigError, StateError
 from otscert_agent.factory_secret import FactorySecret
+from otscert_agent.facts import installed_facts
+from otscert_agent.serve import PairError, load_pair
 from otscert_agent.state import BoxState, Store
 from otscert_agent.steps import Step
 from otscert_agent.wire.factory import Factory
@@ -77,6 +79,46 @@ def test_a_state_as_large_as_the_disk_is_not_read(tmp_path: Path) -> None:
         file.truncate(1 << 40)
     with pytest.raises(StateError, match="no file of the agent's"):
         Store(disk)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "huge"])
+@pytest.mark.parametrize("name", ["facts.json", "chain.pem", "key.pem"])
+def test_what_is_no_file_inside_a_pair_is_told_and_not_waited_for(box: MakeBox, name: str, kind: str) -> None:
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    path = one.disk.current.resolve() / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    reader = installed_facts if name == "facts.json" else lambda disk: load_pair(disk.current)
+    with pytest.raises((StateError, PairError), match="no file of the agent's"):
+        reader(one.disk)
+    one.close()
+    assert sealing.reset(one.disk.root).device_id is not None
+    assert Disk(one.disk.root).versions() == []
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        b"[]",
+        b"[" * 100_000,
+        b'{"names":[],"not_before":0,"not_after":0,"leaf_sha256":""}',
+        b'{"names":"ab","not_before":0,"not_after":0,"leaf_sha256":""}',
+        b'{"names":[1],"not_before":0,"not_after":0,"leaf_sha256":""}',
+        b'{"names":["a"],"not_before":1e400,"not_after":0,"leaf_sha256":""}',
+        b'{"names":["a"],"not_before":0,"not_after":0,"leaf_sha256":null}',
+    ],
+)
+def test_facts_that_are_none_are_told(box: MakeBox, facts: bytes) -> None:
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    (one.disk.current / "facts.json").write_bytes(facts)
+    with pytest.raises(StateError, match=r"facts\.json cannot be read"):
+        installed_facts(one.disk)
 
 
 def test_half_a_state_is_never_put_in_the_place_of_a_whole_one(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_nothing_may_run_or_frame_or_keep_the_page() -> None:
 @pytest.mark.parametrize(
     "host",
     "192.168.1.5 192.168.1.5:8080 [fd00::1] [fd00::1]:80 localhost localhost:80 my-box.local MY-BOX.local."
+    " my-box-2.local:8080 7.local"
     f" {NAME} {NAME.upper()}:80".split(),
 )
 def test_an_address_or_a_name_of_its_own_is_answered(host: str) -> None:
@@ -109,6 +110,7 @@ def test_an_address_or_a_name_of_its_own_is_answered(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     "evil.example evil.example:80 192.168.1.5.evil.example local xlocalhost :80 evil.local.example [evil.local] [::1"
+    " .local -a.local a-.local a_b.local a..local a.b.local .a.local my-box.local.."
     f" [::1]x 1.2.3.4:x boxes.example.com x{NAME} 0x7f000001 127.1 ,".split(),
 )
 def test_a_foreign_name_is_not_answered(host: str) -> None:
@@ -116,6 +118,10 @@ def test_a_foreign_name_is_not_answered(host: str) -> None:
     head, body = get(host, view=view)
     assert head.startswith("HTTP/1.1 421")
     assert "ABCD" not in body
+
+
+def test_a_name_with_a_space_is_none() -> None:
+    assert get("a b.local")[0].startswith("HTTP/1.1 421")
 
 
 @pytest.mark.parametrize("lines", ["", "Host: 10.0.0.1\r\nHost: evil.example\r\n"])

@@ -90,6 +90,7 @@ def boot_from_each_cut(
         at_once(tmp_path / f"cut{number}")
         kernel = CreditedKernel()
         again = box(f"cut{number}", kernel=kernel, **more)
+        assert again.store.damage is None
         again.agent.run(until=Step.STEADY)
         again.agent.advance()  # the first check-in: HQ and box agree about token and seq
         again.agent.run(until=Step.STEADY)

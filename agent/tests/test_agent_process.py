@@ -195,9 +195,9 @@ def test_what_is_wrong_is_said_in_one_line(program: Program, values: dict[str, s
 def test_a_damaged_state_file_is_said_and_left_alone(program: Program) -> None:
     program.state.mkdir()
     (program.state / "state.json").write_text("{")
-    status, _, err = program.finish("run")
+    status, _, err = program.finish("enroll")
     assert status == 1
-    assert "state.json is damaged" in err
+    assert "memory is damaged" in err
     assert (program.state / "state.json").read_text() == "{"
 
 

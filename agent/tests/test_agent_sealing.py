@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,9 @@ from agent.tests.harness.box import TestBox
 from agent.tests.harness.hq import FakeHq
 
 from otscert_agent import sealing
-from otscert_agent.disk import FileOps
+from otscert_agent.disk import Disk, FileOps
 from otscert_agent.errors import StateError
+from otscert_agent.state import Store
 from otscert_agent.steps import Step
 
 MakeBox = Callable[..., TestBox]
@@ -142,6 +144,42 @@ def test_a_reset_forgets_who_the_box_was_and_keeps_what_protects_the_next(
     one.close()
     assert sealing.reset(folder).device_id is not None
     assert sealing.reset(folder) == sealing.Forgotten(names=[], device_id=None)
+
+
+def twin_of(path: Path, folder: Path) -> Path:
+    """The same bytes on disk, seen after the file is gone."""
+    twin = folder.parent / f"twin-{path.name}"
+    twin.hardlink_to(path)
+    assert any(twin.read_bytes())
+    return twin
+
+
+def test_what_an_owners_reset_forgets_is_overwritten_where_it_lies(folder: Path) -> None:
+    state, key = twin_of(folder / "state.json", folder), twin_of((folder / "current").resolve() / "key.pem", folder)
+    sealing.reset(folder)
+    assert not any(state.read_bytes())
+    assert not any(key.read_bytes())
+
+
+def test_what_a_reset_by_hq_forgets_is_overwritten_where_it_lies(hq: FakeHq, box: MakeBox, folder: Path) -> None:
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    key = twin_of((folder / "current").resolve() / "key.pem", folder)
+    hq.book.commands = ["reset"]
+    one.agent.advance()
+    assert one.agent.step is Step.HOLD
+    assert not any(key.read_bytes())
+
+
+def test_a_reset_is_not_kept_by_a_file_that_cannot_be_overwritten(folder: Path) -> None:
+    class Worn(FileOps):
+        def blank_open(self, descriptor: int) -> None:
+            os.close(descriptor)
+            raise OSError(28, "No space left on device")
+
+    sealing.reset(folder, Worn())
+    assert Store(Disk(folder)).state.device_id is None
+    assert Disk(folder).versions() == []
 
 
 # ---- as commands

@@ -14,9 +14,14 @@ from otscert_agent.errors import StateError, UntrustedError
 from otscert_agent.state import BoxState, HqMemory, KeyState, Pending, Sent, Store
 from otscert_agent.transport import HttpsTransport, client_context
 
-keys = st.builds(KeyState, seed=st.binary(max_size=32), seq_limit=st.integers(0, 2**53))
+keys = st.builds(KeyState, seed=st.just(b"") | st.binary(min_size=32, max_size=32), seq_limit=st.integers(0, 2**53))
 pendings = st.builds(
-    Pending, txid=st.text(max_size=5), names=st.lists(st.text(max_size=5)), scalar=st.binary(), csr=st.binary()
+    Pending,
+    txid=st.text(max_size=5),
+    names=st.lists(st.text(max_size=5)),
+    scalar=st.binary(min_size=32, max_size=32).filter(any),
+    csr=st.binary(),
+    binding=st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=5)),
 )
 
 

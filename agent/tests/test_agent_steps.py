@@ -26,7 +26,7 @@ def reachable(begin: Step) -> set[Step]:
 @pytest.mark.parametrize("step", list(Step))
 def test_every_step_can_be_reached_and_leads_to_steady(step: Step) -> None:
     assert step in reachable(Step.LOCK)
-    assert Step.STEADY in reachable(step)
+    assert (Step.STEADY in reachable(step)) is (step is not Step.DAMAGED)
 
 
 def test_the_first_boot_is_a_straight_line() -> None:
@@ -34,7 +34,7 @@ def test_the_first_boot_is_a_straight_line() -> None:
     while step is not Step.STEADY:
         step = next_step(step, Event.DONE)
         seen.append(step)
-    assert seen == list(Step)
+    assert seen == [step for step in Step if step is not Step.DAMAGED]
 
 
 def test_all_other_pairs_are_refused() -> None:

@@ -26,6 +26,7 @@ from otscert_agent.loop import Agent, Handed, Parts
 from otscert_agent.pages import Pages
 from otscert_agent.report import Report
 from otscert_agent.state import Store
+from otscert_agent.steps import Step
 
 if TYPE_CHECKING:
     from otscert_agent.conversation import Conversation
@@ -93,7 +94,7 @@ class Box:
         self.disk = Disk(settings.state_dir)
         self.disk.prepare()
         lock = self.disk.lock(handed.lock if handed else None)
-        self.store = Store(self.disk)
+        self.store = Store(self.disk, tolerant=patient)
         secret = FactorySecret(settings)
         report = Report(self.disk, as_json=report_json)
         self._pages = Pages(
@@ -184,11 +185,14 @@ def status(settings: Settings) -> dict[str, object]:
     """What `otscert-agent status` shows, read without taking the lock. Holds no secret."""
     disk = Disk(settings.state_dir)
     note = disk.read("status.json")
-    state = Store(disk).state
+    store = Store(disk, tolerant=True)
+    state = store.state
     found: dict[str, object] = {"step": "not started", "names": [], "device_id": state.device_id}
     if note:
-        with contextlib.suppress(ValueError):  # cut off by a power cut; the next step writes it anew
+        with contextlib.suppress(ValueError, TypeError):  # cut off by a power cut; the next step writes it anew
             found.update(json.loads(note))
+    if store.damage is not None:
+        found.update(step=Step.DAMAGED.value, why=str(store.damage))
     try:
         facts = installed_facts(disk)
     except AgentError:

@@ -21,6 +21,22 @@ _PAIRS = "pairs"
 _LONGEST = 1024 * 1024  # of what is read; nothing of the agent's own comes near
 
 
+def open_own(path: Path, flags: int = os.O_RDONLY) -> int:
+    """A descriptor of a file that the agent may have written; raise `StateError` for a pipe, or what is huge."""
+    descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)  # of a pipe it would wait for the other end
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= _LONGEST:
+        return descriptor
+    os.close(descriptor)
+    raise StateError(f"{path} is no file of the agent's; remove it")
+
+
+def read_own(path: Path) -> bytes:
+    """The bytes of such a file."""
+    with os.fdopen(open_own(path), "rb") as file:
+        return file.read()
+
+
 class FileOps:
     """The system calls that change the folder, one method each."""
 
@@ -36,9 +52,12 @@ class FileOps:
 
     def blank(self, path: Path) -> None:
         """Overwrite the file's bytes where they lie: what is only unlinked is still in an image of the partition."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        self.blank_open(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK))
+
+    def blank_open(self, descriptor: int) -> None:
+        """The same with a file that may have lost its name; closes `descriptor`."""
         with os.fdopen(descriptor, "wb") as file:
-            file.write(bytes(os.fstat(descriptor).st_size))
+            file.write(bytes(min(os.fstat(descriptor).st_size, _LONGEST)))
             file.flush()
             os.fsync(descriptor)
 
@@ -117,22 +136,22 @@ class Disk:
         """The file's bytes, or None when it does not exist."""
         path = self.root / name
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            with os.fdopen(descriptor, "rb") as file:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST:
-                    raise StateError(f"{path} is no file of the agent's; remove it")
-                return file.read()
+            return read_own(path)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StateError(f"{path} cannot be read: {error.strerror}") from None
 
-    def write(self, name: str, data: bytes) -> None:
-        """Replace the file durably: after the return a power cut finds `data`, before it the old bytes or `data`."""
+    def write(self, name: str, data: bytes, *, wipe: bool = False) -> None:
+        """Replace the file durably: after the return a power cut finds `data`, before it the old bytes or `data`.
+
+        With `wipe` the old bytes are overwritten, once no power cut can bring them back as the file.
+        """
         with self._translated(name):
-            self._write_new(self.root / name, data)
-            self._ops.fsync(self.root)
+            path = self.root / name
+            with self._wiping(path if wipe else None):
+                self._write_new(path, data)
+                self._ops.fsync(self.root)
 
     def note(self, name: str, data: bytes) -> None:
         """Replace a file that may be lost: atomic for readers, not durable (nothing depends on it)."""
@@ -217,8 +236,28 @@ class Disk:
 
     def _remove(self, folder: Path) -> None:
         for path in folder.iterdir():
+            if path.is_file() and not path.is_symlink():
+                with contextlib.suppress(OSError):  # as in `_wiping`
+                    self._ops.blank(path)
             self._ops.unlink(path)
         self._ops.rmdir(folder)
+
+    @contextlib.contextmanager
+    def _wiping(self, path: Path | None) -> Iterator[None]:
+        """Overwrite what `path` is now, once it was replaced. A disk that cannot do that forgets no less for it."""
+        old = None
+        if path is not None:
+            with contextlib.suppress(OSError, StateError):  # not there, or no file of the agent's
+                old = open_own(path, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            yield
+        except BaseException:
+            if old is not None:
+                os.close(old)
+            raise
+        if old is not None:
+            with contextlib.suppress(OSError):
+                self._ops.blank_open(old)
 
     def _write_new(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(path.name + ".tmp")

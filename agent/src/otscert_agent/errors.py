@@ -17,6 +17,16 @@ class StateError(AgentError):
     """The state folder cannot be read, written or locked."""
 
 
+class DamagedError(StateError):
+    """The state's file holds no state that this agent can read. It is left as it is until a person asks for a reset."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(
+            "the box's memory is damaged: its maker's `otscert-agent reset` makes it enrol as a new box"
+            f" (until then it serves what it has; {cause})"
+        )
+
+
 class UnreachableError(AgentError):
     """HQ gave no signed answer. `retry_after_s` is its unsigned wish, believed for back-off only."""
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from otscert_agent.disk import Disk
+from otscert_agent.disk import Disk, read_own
 from otscert_agent.errors import StateError
 
 CHAIN_FILE = "chain.pem"
@@ -34,7 +34,7 @@ def installed_facts(disk: Disk) -> CertificateFacts:
         raise StateError(f"no certificate is installed in {disk.root}")
     try:
         return _facts(folder)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise StateError(f"{folder / FACTS_FILE} cannot be read: {error}") from None
 
 
@@ -49,10 +49,20 @@ def newest_is_current(disk: Disk) -> bool:
 def _complete(folder: Path) -> bool:
     try:
         _facts(folder)  # the file that is written last
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError, StateError):
         return False
     return True
 
 
 def _facts(folder: Path) -> CertificateFacts:
-    return CertificateFacts(**json.loads((folder / FACTS_FILE).read_bytes()))
+    facts = CertificateFacts(**json.loads(read_own(folder / FACTS_FILE)))
+    names: object = facts.names
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(text, str) for text in [*names, facts.leaf_sha256])
+    ):
+        raise ValueError("its names are none")
+    if not all(type(seconds) is int and abs(seconds) < 2**40 for seconds in (facts.not_before, facts.not_after)):
+        raise ValueError("its dates are none")
+    return facts

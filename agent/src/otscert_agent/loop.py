@@ -51,7 +51,7 @@ class Agent:
     """One box. `run` drives it; `step` says where it is."""
 
     def __init__(self, parts: Parts, handed: Handed | None = None) -> None:
-        self.step = Step.STEADY if handed else Step.LOCK
+        self.step = Step.STEADY if handed and not parts.store.damage else Step.LOCK
         self._parts = parts
         self._store = parts.store
         self._conversation: Conversation | None = None
@@ -67,6 +67,7 @@ class Agent:
         self._order_pause = Backoff(jitter, first_s=ORDER_FIRST_S, cap_s=5.0)
         self._checkin_s = max(handed.due - parts.waiter.now(), 0.0) if handed else None
         self._fresh_boot = True
+        self._page_is_up = False
         self._heard_at = parts.waiter.now()
 
     @property
@@ -90,7 +91,7 @@ class Agent:
             self._pause(self._backoff.next_s(), str(error))
             event = self._try_later()
         self.step = next_step(done, event)
-        if event is not Event.AGAIN:
+        if event not in {Event.AGAIN, Event.DAMAGE}:
             self._tell(done)
         return event
 
@@ -110,6 +111,7 @@ class Agent:
     def _guarded(self) -> Event:
         step = {
             Step.LOCK: self._lock,
+            Step.DAMAGED: self._damaged,
             Step.HOLD: self._hold,
             Step.ENTROPY: self._entropy,
             Step.NETWORK: self._network,
@@ -135,17 +137,34 @@ class Agent:
     # ---- the steps
 
     def _lock(self) -> Event:
+        if self._store.damage is not None:
+            return Event.DAMAGE
         try:
             why = self._start.begin()
         except StateError:  # a disk that takes nothing more: what is there already is served all the same
-            ready = entropy.look(self._parts.kernel, 1)[0] != entropy.Crng.NOT_READY  # TLS would block, or worse
-            if ready and self._start.at_home and self._serving.has_pair():
-                self._serving.show_page()
+            if self._start.at_home:
+                self._serve_what_is_there()
             raise
         if why is None:
             return Event.DONE
         self._pause(HARDWARE_LOOK_S, why)
         return Event.AGAIN
+
+    def _damaged(self) -> Event:
+        """Serve, and say what is wrong. Nothing is known of boots, so the kernel is credited no seed either."""
+        self._page_is_up = self._page_is_up or self._serve_what_is_there()
+        self._parts.report.problem(str(self._store.damage))
+        self._parts.report.note(self.step.value, str(self._store.damage))
+        self._parts.waiter.wait(HOLD_LOOK_S)
+        return Event.AGAIN
+
+    def _serve_what_is_there(self) -> bool:
+        """Whether that was tried: TLS needs a kernel that is ready, and would block or worse without."""
+        ready = entropy.look(self._parts.kernel, 1)[0] != entropy.Crng.NOT_READY
+        if not ready or not self._serving.has_pair():
+            return False
+        self._serving.show_page()
+        return True
 
     def _hold(self) -> Event:
         if not (self._parts.disk.root / HOLD_FILE).exists():

@@ -31,7 +31,11 @@ h1{{font-size:1.5rem;overflow-wrap:anywhere}}dt{{font-weight:600;margin-top:.8re
 """
 
 _WELL = "STEADY"
-_STATES = {_WELL: "All is well. The certificate renews by itself.", "HOLD": "On hold, until the maker lets it go on."}
+_STATES = {
+    _WELL: "All is well. The certificate renews by itself.",
+    "HOLD": "On hold, until the maker lets it go on.",
+    "DAMAGED": "This box's memory is damaged. It serves this certificate and gets no other one.",
+}
 _UNDER_WAY = "A certificate is being obtained; what you see is served meanwhile."
 
 

@@ -7,6 +7,7 @@ could want from here, so only a Host that nobody else can own is answered (DNS r
 from __future__ import annotations
 
 import html
+import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ white-space:nowrap}}.code b{{font-weight:600;margin-right:.35em}}
 a{{display:inline-block;margin-top:1rem;font-size:1.15rem;overflow-wrap:anywhere}}</style>
 <h1>{title}</h1>{body}</html>
 """
+_LINK_LOCAL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.local")  # one label (RFC 1123, section 2.1)
 _TEXT = "text/plain; charset=utf-8"
 _POLICY = (
     "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
@@ -64,6 +66,14 @@ def _explained(view: View) -> bool:
 
 # The first row that fits: the steps, when it fits, the heading, the sentences.
 _ROWS: tuple[tuple[frozenset[Step], Callable[[View], bool], str, list[str]], ...] = (
+    (
+        frozenset({Step.DAMAGED}),
+        _always,
+        "This box's memory is damaged",
+        [
+            "It goes on serving its page, but gets no other certificate. Whoever made this box can help.",
+        ],
+    ),
     (frozenset({Step.HOLD}), _always, "On hold", ["The maker keeps this box from going on for now."]),
     (
         frozenset({Step.ENTROPY}),
@@ -151,22 +161,26 @@ def answer(request: bytes, view: View, names: Iterable[str]) -> bytes:
 
 
 def is_own(host: str, names: Iterable[str]) -> bool:
-    """Whether a Host header names this box in a way that no foreign domain can: an address, or a name of its own."""
+    """Whether a Host header names this box in a way that no foreign domain can: an address, or a name of its own.
+
+    Any one label with .local will do, not this machine's host name only: such a name is resolved in this network
+    (RFC 6762), where whoever could take one can ask the box himself, and mDNS renames a host whose name is taken.
+    """
     text = host.strip().lower()
     if text.startswith("["):
         literal, bracket, port = text[1:].partition("]")
         return bool(bracket) and _is_port(port) and _is_address(socket.AF_INET6, literal)
     text, _, port = text.partition(":")
-    if port and not port.isdigit():
+    if port and not _is_port(f":{port}"):
         return False
-    text = text.rstrip(".")
-    if _is_address(socket.AF_INET, text) or text == "localhost" or text.endswith(".local"):
+    text = text.removesuffix(".")
+    if _is_address(socket.AF_INET, text) or text == "localhost" or _LINK_LOCAL.fullmatch(text):
         return True
     return any(text == name.lower().rstrip(".") for name in names if name)
 
 
 def _is_port(text: str) -> bool:
-    return not text or (text[0] == ":" and text[1:].isdigit())
+    return not text or (text[0] == ":" and text.isascii() and text[1:].isdigit())
 
 
 def _is_address(family: int, text: str) -> bool:

@@ -80,7 +80,7 @@ def reset(folder: Path, ops: FileOps | None = None) -> Forgotten:
     disk.prepare()
     disk.lock()
     try:
-        store = Store(disk)
+        store = Store(disk, tolerant=True)  # of a damaged one nothing can be kept
         before = Forgotten(names=_names(disk) or store.state.names, device_id=store.state.device_id)
         forget(disk, store)
         disk.note(NOTE, json.dumps({"step": "not started", "why": "reset: it enrols as a new box"}).encode())

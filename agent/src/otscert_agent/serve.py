@@ -10,6 +10,7 @@ Strict-Transport-Security: a box whose certificate ran out must stay reachable w
 from __future__ import annotations
 
 import functools
+import os
 import socket
 import ssl
 import threading
@@ -18,7 +19,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from otscert_agent.acceptor import REQUEST_TIMEOUT_S, Acceptor, Visit, bind
-from otscert_agent.errors import AgentError
+from otscert_agent.disk import open_own
+from otscert_agent.errors import AgentError, StateError
 from otscert_agent.facts import CHAIN_FILE, KEY_FILE
 
 _LEAST_TIMEOUT_S = 0.001  # 0 would mean a socket that does not block
@@ -43,8 +45,12 @@ def load_pair(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
+        for name in (CHAIN_FILE, KEY_FILE):
+            os.close(
+                open_own(folder / name)
+            )  # OpenSSL would wait for a pipe, and read whatever is as large as the disk
         context.load_cert_chain(folder / CHAIN_FILE, folder / KEY_FILE)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ssl.SSLError, StateError) as error:
         raise PairError(f"the pair in {folder} cannot be served: {error}") from None
     return context
 

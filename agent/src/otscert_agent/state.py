@@ -10,10 +10,10 @@ import base64
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from otscert_agent.disk import Disk
-from otscert_agent.errors import SpentKeyError, StateError
+from otscert_agent.errors import DamagedError, SpentKeyError, StateError
 
 FILE = "state.json"
 VERSION = 1
@@ -97,11 +97,21 @@ class BoxState:
 class Store:
     """The current state and its file. `save` returns when the value is durable."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, tolerant: bool = False) -> None:
+        """Read it; raise `DamagedError` for a file that cannot be read.
+
+        A `tolerant` store says so in `damage` instead: it holds nothing then, and writes nothing.
+        """
         self._disk = disk
-        self._state = load(disk)
         self._seq: dict[bytes, int] = {}
         self._unsaved = False
+        self.damage: DamagedError | None = None
+        try:
+            self._state = load(disk)
+        except DamagedError as error:
+            if not tolerant:
+                raise
+            self._state, self.damage = BoxState(), error
 
     @property
     def state(self) -> BoxState:
@@ -113,7 +123,18 @@ class Store:
 
     def replace(self, state: BoxState) -> BoxState:
         """Make `state` durable as a whole."""
-        self._disk.write(FILE, encode(state))
+        if self.damage is not None:
+            raise self.damage
+        return self._write(state)
+
+    def begin_anew(self, state: BoxState) -> BoxState:
+        """As `replace`, for a reset: a damaged file too, and what the file held is overwritten where it lay."""
+        self._write(state, wipe=True)
+        self.damage = None
+        return state
+
+    def _write(self, state: BoxState, *, wipe: bool = False) -> BoxState:
+        self._disk.write(FILE, encode(state), wipe=wipe)
         self._state = state
         self._unsaved = False
         return state
@@ -155,14 +176,14 @@ class Store:
 
 
 def load(disk: Disk) -> BoxState:
-    """Read the state; an absent file is a new box. Raise `StateError` for a file that this version cannot read."""
-    data = disk.read(FILE)
-    if data is None:
-        return BoxState()
+    """Read the state; an absent file is a new box. Raise `DamagedError` for a file that this version cannot read."""
     try:
-        return decode(data)
+        data = disk.read(FILE)
+        return BoxState() if data is None else decode(data)
+    except StateError as error:
+        raise DamagedError(str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise StateError(f"{disk.root / FILE} is damaged ({error}); remove it to begin as a new box") from None
+        raise DamagedError(f"{disk.root / FILE}: {error}") from None
 
 
 def encode(state: BoxState) -> bytes:
@@ -170,20 +191,20 @@ def encode(state: BoxState) -> bytes:
 
 
 def decode(data: bytes) -> BoxState:
+    """Take a file apart; raises `ValueError`, `KeyError` or `TypeError` for what `encode` never wrote."""
     members = json.loads(data)
-    if members.pop("version") != VERSION:
-        raise ValueError("it was written by another version of the agent")
-    members["pool"] = _bytes(members["pool"])
-    for name in ("hello", "identity"):
-        members[name] = _key(members[name])
-    if members["pending"] is not None:
-        pending = members["pending"]
-        members["pending"] = Pending(**{**pending, "scalar": _bytes(pending["scalar"]), "csr": _bytes(pending["csr"])})
-    members["sent"] = Sent(_bytes(members["sent"]["body"])) if members["sent"] else None
-    members["hq"] = HqMemory(**members["hq"])
-    if members.get("bound"):
-        members["bound"] = Bound(**members["bound"])
-    return BoxState(**members)
+    version = members.pop("version")
+    if type(version) is not int or version != VERSION:
+        raise ValueError("it was written by another version of the agent, which can still read it")
+    for name in _ALWAYS:
+        if name not in members:
+            raise ValueError(f"{name} is missing")
+    state = _made(BoxState, members)
+    if any(key is not None and len(key.seed) not in {0, 32} for key in (state.hello, state.identity)):
+        raise ValueError("a key has another length than keys have")
+    if state.pending is not None and (len(state.pending.scalar) != 32 or not any(state.pending.scalar)):
+        raise ValueError("the pending key is none")
+    return state
 
 
 def _plain(value: Any) -> Any:
@@ -194,9 +215,63 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _bytes(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+_Made = TypeVar("_Made")
+_Reader = Callable[[Any], Any]
 
 
-def _key(members: dict[str, Any] | None) -> KeyState | None:
-    return None if members is None else KeyState(_bytes(members["seed"]), members["seq_limit"])
+def _made(kind: type[_Made], members: Any) -> _Made:
+    """One of the classes above from its JSON object: each member is what its annotation says, or `ValueError`."""
+    kinds = {member.name: str(member.type) for member in dataclasses.fields(kind)}  # type: ignore[arg-type]  # they are
+    if not isinstance(members, dict) or not members.keys() <= kinds.keys():
+        raise ValueError(f"what should be {kind.__name__} is something else")
+    read: dict[str, Any] = {}
+    for name, value in members.items():
+        needed, _, rest = kinds[name].partition(" | ")
+        try:
+            read[name] = None if rest == "None" and value is None else _READERS[needed](value)
+        except (ValueError, TypeError):
+            raise ValueError(f"{name} of {kind.__name__} is no {needed}") from None
+    return kind(**read)
+
+
+def _exactly(kind: type) -> _Reader:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:  # True is an int to isinstance
+            raise ValueError
+        return value
+
+    return read
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError
+    return value
+
+
+def _texts(value: Any) -> list[str]:
+    return [_exactly(str)(text) for text in _exactly(list)(value)]
+
+
+def _by_name(value: Any) -> dict[str, str]:
+    return {name: _exactly(str)(text) for name, text in _exactly(dict)(value).items()}
+
+
+def _bytes(value: Any) -> bytes:
+    return base64.b64decode(value, validate=True)
+
+
+def _nested(kind: type) -> _Reader:
+    return lambda value: _made(kind, value)
+
+
+_ALWAYS = ("pool", "hello", "identity", "pending", "sent", "hq")  # in every file since the first agent
+_READERS: dict[str, _Reader] = {  # by annotation; an agent without one here reads no state at all, so tests see it
+    "int": _count,
+    "bool": _exactly(bool),
+    "str": _exactly(str),
+    "bytes": _bytes,
+    "list[str]": _texts,
+    "dict[str, str]": _by_name,
+    **{kind.__name__: _nested(kind) for kind in (KeyState, Pending, Sent, HqMemory, Bound)},
+}

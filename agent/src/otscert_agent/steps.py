@@ -4,6 +4,8 @@ Everything about transitions is in this file; it does not carry out any step (`l
 
     LOCK -> HOLD -> ENTROPY -> NETWORK -> HELLO -> CHALLENGE -> ENROL -> CERTIFICATE -> INSTALL
          -> VERIFY_SERVED -> STEADY
+
+LOCK leads to DAMAGED where the state cannot be read; nothing leads out of it.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Step(str, Enum):
     INSTALL = "INSTALL"
     VERIFY_SERVED = "VERIFY_SERVED"
     STEADY = "STEADY"
+    DAMAGED = "DAMAGED"  # the state cannot be read: serve the pair that is there, until a person resets the box
 
 
 class Event(Enum):
@@ -36,12 +39,15 @@ class Event(Enum):
     RESUME_STEADY = "a finished box was found"
     SETTLE = "nothing comes of this now: go on with what there is and hear what HQ says at the next check-in"
     RENEW = "HQ asks for a new certificate"
+    DAMAGE = "the state's file cannot be read"
     RESET = "forget everything and begin as a new box"
 
 
 MOVES: dict[tuple[Step, Event], Step] = {
     (Step.LOCK, Event.DONE): Step.HOLD,
     (Step.LOCK, Event.AGAIN): Step.LOCK,
+    (Step.LOCK, Event.DAMAGE): Step.DAMAGED,
+    (Step.DAMAGED, Event.AGAIN): Step.DAMAGED,
     (Step.HOLD, Event.DONE): Step.ENTROPY,
     (Step.HOLD, Event.AGAIN): Step.HOLD,
     (Step.ENTROPY, Event.DONE): Step.NETWORK,

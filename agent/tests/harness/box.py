@@ -150,7 +150,7 @@ def make_box(
     disk = Disk(folder, ops)
     disk.prepare()
     disk.lock()
-    store = Store(disk)
+    store = Store(disk, tolerant=patient)
     said = io.StringIO()
     kernel = kernel or LinuxKernel()
     held = time or HeldTime()

@@ -58,6 +58,8 @@ class Folder:
             if node is None:
                 node = self.live[path] = Node("file")
             node.data = operation.data
+        elif operation.name == "blank":  # in place, and synced by the operation itself
+            self.live[path].data = self.live[path].synced = bytes(len(self.live[path].data))
         elif operation.name == "symlink":
             self.live[path] = Node("link", target=operation.data.decode())
         elif operation.name == "rename":
@@ -107,6 +109,9 @@ class RecordingOps(FileOps):
 
     def write(self, path: Path, data: bytes) -> None:
         self._do("write", super().write, path, data)
+
+    def blank(self, path: Path) -> None:
+        self._do("blank", super().blank, path)
 
     def fsync(self, path: Path) -> None:
         self._do("fsync", super().fsync, path)
