@@ -111,6 +111,7 @@ def test_a_six_day_certificate_is_called_for_inside_its_window_of_three_hours() 
         (30, 30, "after its start"),
         (0, 50 * 365, "longer than"),
         (-25 * 365, 25 * 365, "longer than"),
+        (-1, -0.5, None),  # the same, of a CA that does not backdate
         (-3, -2, "before the certificate is valid"),
     ],
 )

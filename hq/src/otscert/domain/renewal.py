@@ -19,6 +19,10 @@ LEAST_ASK_S, LONGEST_ASK_S = 60, 24 * 3600
 """RFC 9773 section 4.3.2: "Clients MUST set reasonable limits on their checking interval"; these are its examples."""
 
 
+_BEFORE_S = 24 * 3600
+"""A certificate that is revoked just after it was issued has a window that was over a little before its life."""
+
+
 class Lane(StrEnum):
     """How urgent a renewal is."""
 
@@ -89,14 +93,14 @@ def _is_recalled(window: Window, *, usual_s: int, now_s: int) -> bool:
 def why_unusable(*, start_s: int, end_s: int, not_before_s: int, not_after_s: int) -> str | None:
     """Why a window cannot be meant for a certificate with this validity; None when it can.
 
-    One that is longer than the life or over before it began would let boxes order at any time, again and again.
+    One that is longer than the life or over long before it began would let boxes order at any time, again and again.
     """
     if end_s <= start_s:
         return "it does not end after its start"
     if end_s - start_s > not_after_s - not_before_s:
         return "it is longer than the certificate's life"
-    if end_s <= not_before_s:
-        return "it ends before the certificate is valid"
+    if end_s <= not_before_s - _BEFORE_S:
+        return "it ends long before the certificate is valid"
     return None
 
 
