@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +16,11 @@ import pytest
 from agent.tests.harness.box import Enough, FixedKernel, TestBox
 from agent.tests.harness.hq import Call, FakeHq, Fault
 
-from otscert_agent.errors import NotReadyError
+from otscert_agent.errors import NotReadyError, UnreachableError
 from otscert_agent.loop import Agent
 from otscert_agent.report import Report
 from otscert_agent.steps import Step
+from otscert_agent.transport import HttpsTransport, client_context
 from otscert_agent.wire import jws, messages
 from otscert_agent.wire.problems import ProblemType
 
@@ -127,6 +130,35 @@ def test_what_is_no_http_is_not_repeated_on_page_and_in_log(hq: FakeHq, box: Mak
     why = one.lines("waiting")[-1]["why"]
     assert "555" not in why
     assert "BadStatusLine" in why
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"HTTP/1.1 200 OK\r\nX-Drip: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"]
+)
+def test_an_answer_that_drips_has_one_deadline(hq: FakeHq, begin: bytes) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    drops, most = 0, 150
+
+    def drip() -> None:
+        nonlocal drops
+        with listener, hq._context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+            connection.recv(65536)
+            connection.sendall(begin)
+            with contextlib.suppress(OSError):
+                while drops < most:
+                    connection.sendall(b"1")
+                    drops += 1
+                    time.sleep(0.1)
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    context = client_context(hq.roots_pem.decode(), clock_trusted=False)
+    transport = HttpsTransport(url, context, lambda _der: None, whole_timeout_s=1.0)
+    with pytest.raises(UnreachableError, match=r"took too long|timed out"):
+        transport.post(f"{url}/device/v1", b"{}")
+    thread.join()
+    assert drops < most
 
 
 def test_new_boxes_that_differ_in_their_hardware_alone_do_not_call_in_step(box: MakeBox) -> None:

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import math
 import socket
 import ssl
+import time
 from dataclasses import dataclass
-from typing import Callable, Protocol
+from typing import Any, Callable, Protocol
 from urllib.parse import urlsplit
 
 from otscert_agent.errors import UnreachableError, UntrustedError
 from otscert_agent.wire.jws import CONTENT_TYPE, MAX_BYTES
 
 CONNECT_TIMEOUT_S = 10.0
-ANSWER_TIMEOUT_S = 40.0  # HQ holds an order's long poll for about 25 s
+ANSWER_TIMEOUT_S = 40.0  # of silence; HQ holds an order's long poll for about 25 s
+WHOLE_TIMEOUT_S = 90.0  # of one `post`: what is held 25 s on a connection that had to be made anew, and a slow line
 
 _X509_V_FLAG_NO_CHECK_TIME = 0x200000  # OpenSSL x509_vfy.h; Python's ssl has no name for it
 
@@ -33,7 +36,7 @@ class Reply:
 
 
 class Transport(Protocol):
-    """Carries one request at a time. Every failure to get a whole reply is `UnreachableError`."""
+    """Carries one request at a time. Every failure to get a whole reply, soon enough, is `UnreachableError`."""
 
     def post(self, url: str, body: bytes) -> Reply:
         """Send `body` (application/jose+json) to `url`. May be called again with the same bytes."""
@@ -70,21 +73,34 @@ def path_at(url: str, base_url: str) -> str:
 
 
 class HttpsTransport:
-    """`Transport` to the HQ at `base_url`. `check_leaf` gets the DER of HQ's TLS leaf before anything is sent."""
+    """`Transport` to the HQ at `base_url`. `check_leaf` gets the DER of HQ's TLS leaf before anything is sent.
 
-    def __init__(self, base_url: str, context: ssl.SSLContext, check_leaf: Callable[[bytes], None]) -> None:
+    A `post` is over after `whole_timeout_s`, however busily bytes drip.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        context: ssl.SSLContext,
+        check_leaf: Callable[[bytes], None],
+        *,
+        whole_timeout_s: float = WHOLE_TIMEOUT_S,
+    ) -> None:
         parts = urlsplit(base_url)
         self._base_url = base_url
         self._origin = (parts.scheme, parts.hostname, parts.port or 443)
         self._context = context
+        self._context.sslsocket_class = _BoundedSocket
         self._check_leaf = check_leaf
         self._connection: _Connection | None = None
+        self._whole_timeout_s = whole_timeout_s
 
     def post(self, url: str, body: bytes) -> Reply:
         path = path_at(url, self._base_url)
+        ends = time.monotonic() + self._whole_timeout_s
         reused = self._connection is not None
         try:
-            return self._post(path, body)
+            return self._post(path, body, ends)
         except (ConnectionError, http.client.RemoteDisconnected) as error:
             self.close()
             if not reused:  # a kept connection may have been closed while idle: the same bytes once more, on a new one
@@ -92,14 +108,14 @@ class HttpsTransport:
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from None
         try:
-            return self._post(path, body)
+            return self._post(path, body, ends)
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from None
 
     def connect(self) -> None:
         if self._connection is None:
             try:
-                self._connection = self._connect()
+                self._connection = self._connect(time.monotonic() + self._whole_timeout_s)
             except (OSError, http.client.HTTPException) as error:
                 raise self._failure(error) from None
 
@@ -118,10 +134,11 @@ class HttpsTransport:
             )
         return UnreachableError(f"HQ cannot be reached: {str(error) or type(error).__name__}")
 
-    def _post(self, path: str, body: bytes) -> Reply:
+    def _post(self, path: str, body: bytes, ends: float) -> Reply:
         if self._connection is None:
-            self._connection = self._connect()
+            self._connection = self._connect(ends)
         connection = self._connection
+        connection.bound(ends)
         connection.request("POST", path, body, {"Content-Type": CONTENT_TYPE, "Accept": CONTENT_TYPE})
         response = connection.getresponse()
         data = response.read(MAX_BYTES + 1)
@@ -132,9 +149,9 @@ class HttpsTransport:
             self.close()
         return Reply(response.status, response.headers.get_content_type(), data)
 
-    def _connect(self) -> _Connection:
+    def _connect(self, ends: float) -> _Connection:
         _, host, port = self._origin
-        connection = _Connection(str(host), port, self._context)
+        connection = _Connection(str(host), port, self._context, ends)
         connection.connect()
         try:
             self._check_leaf(connection.leaf())
@@ -144,18 +161,44 @@ class HttpsTransport:
         return connection
 
 
+class _BoundedSocket(ssl.SSLSocket):
+    """No call lasts longer than `ANSWER_TIMEOUT_S`, and none beyond `ends`: each byte of a drip is its own call."""
+
+    ends = math.inf
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._hurry()
+        return super().send(data, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        self._hurry()
+        return super().recv_into(buffer, nbytes, flags)
+
+    def _hurry(self) -> None:
+        self.settimeout(min(ANSWER_TIMEOUT_S, _left_s(self.ends)))
+
+
+def _left_s(ends: float) -> float:
+    left_s = ends - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("the answer took too long")
+    return left_s
+
+
 class _Connection(http.client.HTTPConnection):
     """http.client over our own TLS socket."""
 
     sock: ssl.SSLSocket | None
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext) -> None:
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, ends: float) -> None:
         super().__init__(host, port)
         self._context = context
+        self._ends = ends
 
     def connect(self) -> None:
-        plain = socket.create_connection((self.host, self.port), CONNECT_TIMEOUT_S)
+        plain = socket.create_connection((self.host, self.port), min(CONNECT_TIMEOUT_S, _left_s(self._ends)))
         try:
+            plain.settimeout(min(CONNECT_TIMEOUT_S, _left_s(self._ends)))
             # Head and body go out as two writes; without this Nagle and delayed ACK cost 40 ms each time.
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sock = self._context.wrap_socket(plain, server_hostname=self.host)
@@ -163,7 +206,12 @@ class _Connection(http.client.HTTPConnection):
             with contextlib.suppress(OSError):
                 plain.close()
             raise
-        self.sock.settimeout(ANSWER_TIMEOUT_S)
+        self.bound(self._ends)
+
+    def bound(self, ends: float) -> None:
+        """Let no request or answer on this connection last beyond `ends`."""
+        if isinstance(self.sock, _BoundedSocket):
+            self.sock.ends = ends
 
     def leaf(self) -> bytes:
         assert self.sock is not None  # noqa: S101  # connect() has returned
