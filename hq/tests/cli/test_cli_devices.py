@@ -208,6 +208,38 @@ def test_show_tells_who_admitted_it_what_it_serves_and_when_it_renews(installed:
     assert "issued  issued" not in text
 
 
+@pytest.mark.parametrize(
+    ("told_after_end", "lane", "words"),
+    [(False, "not due", "suggests a later"), (True, "incident", "lies in the past")],
+)
+def test_show_tells_what_the_ca_suggests_and_what_an_order_replaces(
+    installed: Installation, lane: str, words: str, *, told_after_end: bool
+) -> None:
+    box = device(1)
+    done = replace(order(1, of=box, state=OrderState.ISSUED, reason="issued"), replaces="aki.serial")
+    end_s = NOW_S - 1800 if told_after_end else NOW_S + 20 * DAY_S
+    window: dict[str, Any] = {
+        "ari_start_s": end_s - 1000,
+        "ari_end_s": end_s,
+        "ari_told_s": NOW_S - 60,
+        "renew_at_s": end_s - 500,
+    }
+    newest = replace(certificate(done, days_left=70), ari_explanation="https://ca.example/why", **window)
+    fill(installed, box, done, newest)
+    renewal = as_json(installed, "device", "show", "label-1")["certificate"]["renewal"]
+    assert renewal["lane"] == lane
+    assert words in renewal["reason"]
+    assert renewal["window"]["explanation"] == "https://ca.example/why"
+    assert renewal["window"]["start"] < renewal["window"]["chosen"] < renewal["window"]["end"]
+    text = installed.call("device", "show", "label-1").stdout
+    assert f"CA's window  {renewal['window']['start']} to {renewal['window']['end']}, of which " in text
+    assert "CA explains  https://ca.example/why\n" in text
+    assert (
+        "replaces      the certificate with the ARI id aki.serial\n"
+        in installed.call("order", "show", "order-1").stdout
+    )
+
+
 def test_right_after_issuance_nothing_is_said_of_certificates_never_seen(installed: Installation) -> None:
     box = device(1, unserved=1)
     done = order(1, of=box, state=OrderState.ISSUED, reason="issued")

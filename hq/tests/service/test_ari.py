@@ -191,6 +191,20 @@ async def test_a_ca_that_does_not_answer_holds_nothing_up(stage: SetStage) -> No
         assert (await plan(scene))["ari_next_poll_s"] > scene.hq.hq.now_s() + 800
 
 
+async def test_a_poisoned_certificate_keeps_no_other_from_being_asked_for(stage: SetStage) -> None:
+    setting = await stage()
+    async with setting.hq() as scene:
+        await served_box(scene)
+        (poisoned,) = await scene.hq.rows("SELECT sha256 FROM certificate")
+        await scene.hq.store.write(
+            lambda transaction: transaction._connection.execute("UPDATE certificate SET chain_pem = 'poison'")
+        )
+        await served_box(scene)
+        assert await ask_now(scene, asking(scene)) == 2
+        rows = await scene.hq.rows("SELECT sha256 FROM certificate WHERE renew_at_s IS NULL")
+        assert rows == [poisoned]
+
+
 async def test_two_askers_ask_once(stage: SetStage) -> None:
     setting = await stage()
     async with setting.hq() as scene:

@@ -82,6 +82,9 @@ class AskingWhen:
     async def once(self) -> int:
         """Ask what is due, a few at a time; returns how many certificates were looked at."""
         now_s = self.hq.now_s()
+        if not await self.store.read(lambda transaction: transaction.certificates.ari_due(now_s=now_s, limit=1)):
+            self._failed_rounds = 0
+            return 0
         looked_at, claimed = await self.store.write(lambda transaction: self._claim(transaction, now_s=now_s))
         results = await asyncio.gather(*map(self._ask, claimed))
         if claimed:
@@ -89,8 +92,6 @@ class AskingWhen:
             self._failed_rounds = self._failed_rounds + 1 if len(passing) == len(claimed) else 0
             self._retry_after_s = max((error.fault.retry_after_s or 0.0 for error in passing), default=0.0)
             await self.store.write(partial(self._take_up_all, answered=list(zip(claimed, results, strict=True))))
-        elif not looked_at:
-            self._failed_rounds = 0
         return looked_at
 
     def _claim(self, transaction: Transaction, *, now_s: int) -> tuple[int, list[Certificate]]:
@@ -113,17 +114,21 @@ class AskingWhen:
         return True, now_s + self._spread(_RETRY_S)
 
     async def _ask(self, certificate: Certificate) -> RenewalAdvice | CaError | None:
-        """Ask; returns the error instead of raising it, None when there is nothing to ask by."""
-        ari_id = ari_id_of(certificate)
-        if ari_id is None:
-            return None
+        """Ask; returns the error instead of raising it, None when it cannot even be asked."""
         try:
+            ari_id = ari_id_of(certificate)
+            if ari_id is None:
+                return None
             async with asyncio.timeout(self.answer_within_s):
                 return await self.source.renewal_info(ari_id)
         except CaError as error:
             return error
         except TimeoutError:
             return CaUnreachableError("the CA did not answer within the time limit")
+        except Exception:  # noqa: BLE001
+            # One poisoned certificate must not keep the others from being asked for.
+            _log.exception("ari.not_asked", extra={"sha256": certificate.sha256})
+            return None
 
     def _take_up_all(self, transaction: Transaction, *, answered: Sequence[Answered]) -> None:
         for certificate, result in answered:
@@ -192,11 +197,13 @@ class AskingWhen:
         self, transaction: Transaction, certificate: Certificate, error: CaError | None, *, now_s: int
     ) -> None:
         """Leave what was known as it is. What a claim wrote holds for errors that pass (RFC 9773 section 4.3.3)."""
-        if error is None or (error.fault.remedy in _PASSES and error.fault.retry_after_s is None):
+        if error is not None:
+            _log.info("ari.not_told", extra={"sha256": certificate.sha256, "reason": error.fault.reason})
+        retry_after_s = error.fault.retry_after_s if error is not None else None
+        if error is not None and error.fault.remedy in _PASSES and retry_after_s is None:
             return
-        next_s = now_s + ask_again_s(error.fault.retry_after_s, jitter=self.hq.jitter())
+        next_s = now_s + ask_again_s(retry_after_s, jitter=self.hq.jitter())
         transaction.certificates.ari_ask_at(certificate.sha256, next_poll_s=next_s)
-        _log.info("ari.not_told", extra={"sha256": certificate.sha256, "reason": error.fault.reason})
 
     async def _bring_back(self) -> None:
         """Ask where HQ's clock was ahead when the next question was planned, and has been set right since."""
