@@ -34,6 +34,7 @@ SHOW_VERSION = {
     "dnsperf": ["-h"],
     "kdig": ["--version"],
     "dig": ["-v"],
+    "promtool": ["--version"],
     "qemu": ["--version"],
     "busybox": ["--help"],
     "chromium": ["--version"],
