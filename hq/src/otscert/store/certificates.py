@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from otscert.domain.renewal import Window
+from otscert.store import newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +63,14 @@ class Certificates:
             f"INSERT INTO certificate ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             tuple(getattr(certificate, column) for column in Certificate.__slots__),
         )
+        if not certificate.replaced:
+            newest.enter(
+                self._sql,
+                certificate.device_id,
+                issued_at_s=certificate.issued_at_s,
+                not_before_s=certificate.not_before_s,
+                not_after_s=certificate.not_after_s,
+            )
 
     def get(self, sha256: str) -> Certificate | None:
         row = self._sql(f"SELECT {_COLUMNS} FROM certificate WHERE sha256 = ?", (sha256,)).fetchone()
@@ -81,7 +90,8 @@ class Certificates:
         rows = self._sql(
             f"UPDATE certificate SET replaced = 1 WHERE device_id = ? AND replaced = 0 RETURNING {_COLUMNS}",
             (device_id,),
-        )
+        ).fetchall()
+        newest.leave(self._sql, device_id)
         return [_certificate(row) for row in rows]
 
     def count(self, device_id: str) -> int:

@@ -1,4 +1,4 @@
--- The schema of HQ's store, version 2. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
+-- The schema of HQ's store, version 3. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
 -- Portable to PostgreSQL: no rowid, no affinity tricks; STRICT is SQLite's way of keeping the promise.
 
 CREATE TABLE device (
@@ -33,9 +33,9 @@ CREATE INDEX device_by_model ON device (model, id);
 CREATE INDEX device_by_serial ON device (serial) WHERE serial IS NOT NULL;
 CREATE INDEX device_by_unit ON device (unit, admitted_at_s) WHERE unit IS NOT NULL;
 CREATE INDEX device_retired_in_dns ON device (id) WHERE in_dns = 1 AND state = 'retired';
-CREATE INDEX device_seen_in_dns ON device (last_seen_s) WHERE in_dns = 1;
+CREATE INDEX device_seen_in_dns ON device (last_seen_s, in_dns) WHERE in_dns = 1;
 CREATE INDEX device_by_standing ON device (state, model, policy, contribution, in_dns);
-CREATE INDEX device_unserved ON device (state) WHERE unserved >= 2;
+CREATE INDEX device_unserved ON device (state, unserved) WHERE unserved >= 2;
 
 CREATE TABLE device_key (
     thumbprint      TEXT    PRIMARY KEY,
@@ -164,7 +164,7 @@ CREATE INDEX admission_request_serial ON admission_request (serial) WHERE serial
 CREATE INDEX admission_request_by_key ON admission_request (thumbprint);
 CREATE INDEX admission_request_seen ON admission_request (seen_at_s);
 CREATE INDEX admission_request_asked ON admission_request (asked_at_s, txid);
-CREATE INDEX admission_request_person ON admission_request (asked_at_s) WHERE approval = 'waiting';
+CREATE INDEX admission_request_person ON admission_request (asked_at_s, approval) WHERE approval = 'waiting';
 
 -- SHA-256 of the bytes that a box's kernel gave at a start, before anything was mixed in. Two equal ones: it repeats.
 CREATE TABLE canary (
@@ -197,7 +197,7 @@ CREATE TABLE revocation (
     done_at_s       INTEGER
 ) STRICT;
 CREATE INDEX revocation_due ON revocation (next_at_s) WHERE done_at_s IS NULL;
-CREATE INDEX revocation_asked ON revocation (asked_at_s) WHERE done_at_s IS NULL;
+CREATE INDEX revocation_asked ON revocation (asked_at_s, done_at_s) WHERE done_at_s IS NULL;
 
 -- `order` is a reserved word.
 CREATE TABLE cert_order (
@@ -243,9 +243,18 @@ CREATE TABLE certificate (
     ari_explanation TEXT              -- a URL for people
 ) STRICT;
 CREATE INDEX certificate_by_device ON certificate (device_id, issued_at_s);
-CREATE INDEX certificate_by_end ON certificate (not_after_s, device_id, issued_at_s, not_before_s) WHERE replaced = 0;
-CREATE INDEX certificate_replaced_by_end ON certificate (not_after_s) WHERE replaced = 1;
+CREATE INDEX certificate_by_end ON certificate (not_after_s, replaced);
 CREATE INDEX certificate_ari_due ON certificate (ari_next_poll_s) WHERE ari_next_poll_s IS NOT NULL;
+
+-- The newest certificate of each identity, so that what is due is counted without looking at all the old ones.
+CREATE TABLE newest_certificate (
+    device_id       TEXT    PRIMARY KEY REFERENCES device (id),
+    issued_at_s     INTEGER NOT NULL,
+    due_s           INTEGER NOT NULL, -- when renewal falls due by the rule that holds without the CA's window
+    not_after_s     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX newest_certificate_due ON newest_certificate (due_s, not_after_s, device_id);
+CREATE INDEX newest_certificate_end ON newest_certificate (not_after_s);
 
 -- Challenge values that the zone answers; persisted before the CA is told, swept when their order ends.
 CREATE TABLE challenge_txt (

@@ -21,6 +21,7 @@ from otscert.store.orders import Orders
 from otscert.store.quotas import Quotas
 from otscert.store.requests import Requests
 from otscert.store.revocations import Revocations
+from otscert.store.statistics import Statistics
 from otscert.store.units import Units
 
 
@@ -97,6 +98,10 @@ class Transaction:
     @cached_property
     def revocations(self) -> Revocations:
         return Revocations(self._connection)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        return Statistics(self._connection)
 
     @cached_property
     def units(self) -> Units:
