@@ -18,10 +18,14 @@ from ipaddress import ip_address
 import uvloop
 
 from otscert.api.device.routes import DeviceApi
+from otscert.api.metrics.overview import Overviews
+from otscert.api.metrics.page import MOST_CONNECTIONS, metrics_app
+from otscert.api.metrics.scrape import Scraping
 from otscert.api.room import Room, room_for_files
-from otscert.api.server import HttpsServer
+from otscert.api.server import HttpServer, HttpsServer
 from otscert.ca.connect import open_issuer
 from otscert.config import Config
+from otscert.counting import Counts
 from otscert.domain.admission import Model
 from otscert.issuers import issuer_settings, look_up_account
 from otscert.notify.errors import TrustFileUnusable
@@ -69,6 +73,7 @@ class Listening:
 
     device: tuple[tuple[str, int], ...]
     dns: tuple[tuple[str, int], ...]
+    metrics: tuple[tuple[str, int], ...]
 
 
 class SystemClock:
@@ -133,15 +138,17 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             _log.info("pki.renewed", extra={"certificate": name})
         store = SqliteStore.open(config.database)
         stack.push_async_callback(store.close)
+        events_after = await store.read(lambda transaction: transaction.statistics.last_event())
         zone = make_zone(config)
         await store.read(lambda transaction: _load_zone(zone, config, transaction))
-        dns = await _start_dns(config, zone, stack)
+        name_server = await _start_dns(config, zone, stack)
+        dns, counts = name_server.addresses, Counts()
         seal = Seal(pki.store_key())
         live = _live(config)
         stack.push_async_callback(live.aclose)
         hq, signals = make_hq(config, pki.store_key(), live), LocalSignals()
         settings, key = await issuer_settings(config.issuers[0], store, seal)
-        issuer = await stack.enter_async_context(open_issuer(settings, key))
+        issuer = await stack.enter_async_context(open_issuer(settings, key, requests=counts.ca_requests))
         signer = AnswerSigner(pki.answer())
         conversation = Conversation(hq=hq, store=store, signer=signer, seal=seal)
         api = DeviceApi(
@@ -157,8 +164,10 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             checkin=CheckingIn(hq=hq, zone=zone, seal=seal, signals=signals),
             orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation, zone=zone),
             trusted_proxies=config.trusted_proxies,
+            counts=counts.messages,
         )
-        device, servers = await _start_api(config, api, pki, stack)
+        room = Room(most=room_for_files(), exempt=config.trusted_proxies)
+        device, servers = await _start_api(config, api, pki, room, stack)
 
         def take_up(answer: KeyPair) -> None:
             for server in servers:
@@ -182,10 +191,23 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             signals=signals,
             zone=zone,
             max_in_flight=config.issuers[0].max_in_flight,
+            issuances=counts.issuances,
         )
         stack.push_async_callback(worker.stop)
-        webhooks = WebhookWorker(hq=hq, store=store, signals=signals, webhooks=live.webhooks)
+        webhooks = WebhookWorker(hq=hq, store=store, signals=signals, webhooks=live.webhooks, counts=counts.webhooks)
         stack.push_async_callback(webhooks.stop)
+        scraping = Scraping(
+            clock=hq.clock,
+            issuers=[each.name for each in config.issuers],
+            counts=counts,
+            answers=zone.counters,
+            name_server=name_server,
+            room=room,
+            pki=pki,
+            database=config.database,
+            overviews=Overviews(database=config.database, checkin_s=config.checkin_s, events_after=events_after),
+        )
+        metrics = await _start_metrics(config, scraping, stack)
         rereading = Rereading(
             config=config,
             live=live,
@@ -208,8 +230,8 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             )
         )
         spare_the_collector()
-        _log.info("hq.ready", extra={"device": device, "dns": dns, "zone": config.zone.origin})
-        ready(Listening(device=device, dns=dns))
+        _log.info("hq.ready", extra={"device": device, "dns": dns, "metrics": metrics, "zone": config.zone.origin})
+        ready(Listening(device=device, dns=dns, metrics=metrics))
         await told.wait()
         _log.info("hq.stopping")
 
@@ -226,7 +248,7 @@ def _load_zone(zone: Zone, config: Config, transaction: Transaction) -> None:
     zone.load(boxes, transaction.challenges.all())
 
 
-async def _start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> tuple[tuple[str, int], ...]:
+async def _start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> DnsServer:
     server = DnsServer(zone)
     stack.push_async_callback(server.stop)
     for host, port in config.listen_dns:
@@ -234,14 +256,13 @@ async def _start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> tuple
             await server.start(host, port)
         except ListenError as error:
             raise CannotStart(f"{error}; the setting is listen.dns") from error
-    return server.addresses
+    return server
 
 
 async def _start_api(
-    config: Config, api: DeviceApi, pki: PkiFolder, stack: AsyncExitStack
+    config: Config, api: DeviceApi, pki: PkiFolder, room: Room, stack: AsyncExitStack
 ) -> tuple[tuple[tuple[str, int], ...], list[HttpsServer]]:
     app, taken, servers = api.app(), [], []
-    room = Room(most=room_for_files(), exempt=config.trusted_proxies)
     for host, port in config.listen_device:
         server = HttpsServer(app, host=host, port=port, certificate=pki.tls_pem, room=room)
         try:
@@ -251,6 +272,18 @@ async def _start_api(
         stack.push_async_callback(server.stop)
         servers.append(server)
     return tuple(taken), servers
+
+
+async def _start_metrics(config: Config, scraping: Scraping, stack: AsyncExitStack) -> tuple[tuple[str, int], ...]:
+    app, room, taken = metrics_app(scraping), Room(most=MOST_CONNECTIONS), []
+    for host, port in config.listen_metrics:
+        server = HttpServer(app, host=host, port=port, room=room)
+        try:
+            taken.append((host, await server.start()))
+        except OSError as error:
+            raise _port_problem("the metrics listener", "listen.metrics", host, port, error) from error
+        stack.push_async_callback(server.stop)
+    return tuple(taken)
 
 
 def _port_problem(what: str, setting: str, host: str, port: int, error: OSError) -> CannotStart:

@@ -76,6 +76,7 @@ class Config:
     zone: ZoneConfig
     listen_device: tuple[tuple[str, int], ...]
     listen_dns: tuple[tuple[str, int], ...]
+    listen_metrics: tuple[tuple[str, int], ...]
     hellos_per_address: Quota
     hellos_per_model: Quota
     orders_per_device: Quota
@@ -156,6 +157,7 @@ def _build(reader: Reader) -> Config:
         zone=zone,
         listen_device=endpoints(reader, "listen.device"),
         listen_dns=endpoints(reader, "listen.dns"),
+        listen_metrics=_listen_metrics(reader),
         hellos_per_address=quota(reader, "limits.hellos_per_address_per_hour", HOUR_S),
         hellos_per_model=quota(reader, "limits.hellos_per_model_per_hour", HOUR_S),
         orders_per_device=quota(reader, "limits.orders_per_device_per_week", 7 * DAY_S),
@@ -184,6 +186,17 @@ def _public_url(reader: Reader, origin: str) -> str:
             f"public_url lies in the zone {origin}: the zone is for boxes alone, give HQ a name outside of it"
         )
     return url
+
+
+def _listen_metrics(reader: Reader) -> tuple[tuple[str, int], ...]:
+    metrics = endpoints(reader, "listen.metrics")
+    for host, port in metrics:
+        if port and (host, port) in endpoints(reader, "listen.device"):
+            raise ConfigError(
+                f"listen.metrics has {host}:{port}, which listen.device has too: metrics are not for those who reach"
+                " the device API, give them a port of their own on loopback or a management network"
+            )
+    return metrics
 
 
 def _label_url(reader: Reader) -> str:

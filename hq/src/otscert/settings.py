@@ -92,6 +92,13 @@ SETTINGS: tuple[Setting, ...] = (
         "listen.device", Kind.LIST, ["127.0.0.1:8443"], "host:port of the device API (HTTPS under HQ's own root)."
     ),
     _setting("listen.dns", Kind.LIST, ["127.0.0.1:5353"], "host:port of the DNS server (UDP and TCP)."),
+    _setting(
+        "listen.metrics",
+        Kind.LIST,
+        [],
+        "host:port of the metrics for Prometheus, on loopback or a management network: plain HTTP, no password. Empty:"
+        " none.",
+    ),
     _setting("limits.hellos_per_address_per_hour", Kind.NUMBER, 120, "Hellos of unknown boxes from one address."),
     _setting("limits.hellos_per_model_per_hour", Kind.NUMBER, 20_000, "Hellos of unknown boxes of one model."),
     _setting(

@@ -33,6 +33,7 @@ def test_a_fresh_hq_becomes_ready_answers_and_stops_on_sigterm(installed: Instal
             "kind": "ready",
             "device": [["127.0.0.1", installed.device_port]],
             "dns": [["127.0.0.1", installed.dns_port]],
+            "metrics": [],
         }
         status, body = get(installed)
         assert status == 404

@@ -1,4 +1,7 @@
-"""Serves an ASGI application over TLS with uvicorn, so that slow or silent clients cost nobody else anything."""
+"""Serves an ASGI application with uvicorn, so that slow or silent clients cost nobody else anything.
+
+Over TLS for everybody from outside; plainly for those on loopback or a management network.
+"""
 
 from __future__ import annotations
 
@@ -80,18 +83,20 @@ class PatientProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
-class HttpsServer:
+class HttpServer:
     """One listener. `start` returns when it accepts connections and raises `OSError` when the port is taken."""
 
     def __init__(
-        self, app: Any, *, host: str, port: int, certificate: Path, room: Room, head_s: float = HEAD_S
+        self,
+        app: Any,
+        *,
+        host: str,
+        port: int,
+        room: Room,
+        head_s: float = HEAD_S,
+        context: ssl.SSLContext | None = None,
     ) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate)
-        context.num_tickets = 0  # a box calls a few times a day: it would never resume a session
         self._context = context
-        self._certificate = certificate
         config = uvicorn.Config(
             app,
             http=PatientProtocol,
@@ -160,7 +165,10 @@ class HttpsServer:
         connection.settimeout(0)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: self._protocol(guest), connection, ssl=self._context, ssl_handshake_timeout=self._head_s
+                lambda: self._protocol(guest),
+                connection,
+                ssl=self._context,
+                ssl_handshake_timeout=self._head_s if self._context else None,
             )
         except (OSError, ssl.SSLError):
             self._room.left(guest)  # went away, or speaks something else
@@ -173,10 +181,6 @@ class HttpsServer:
         protocol = PatientProtocol(config=self._server.config, server_state=state, app_state={})
         protocol.head_s, protocol.room, protocol.guest = self._head_s, self._room, guest
         return protocol
-
-    def reload_certificate(self) -> None:
-        """New connections get the certificate that is in the file now."""
-        self._context.load_cert_chain(self._certificate)
 
     async def stop(self) -> None:
         """Stop listening and end the connections; a box that is cut off asks again."""
@@ -193,3 +197,21 @@ class HttpsServer:
         for task in list(self._server.server_state.tasks):
             task.cancel()
         await asyncio.gather(*self._arriving, *self._server.server_state.tasks, return_exceptions=True)
+
+
+class HttpsServer(HttpServer):
+    """The same over TLS, with the certificate and key of one file."""
+
+    def __init__(
+        self, app: Any, *, host: str, port: int, certificate: Path, room: Room, head_s: float = HEAD_S
+    ) -> None:
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._tls.load_cert_chain(certificate)
+        self._tls.num_tickets = 0  # a box calls a few times a day: it would never resume a session
+        self._certificate = certificate
+        super().__init__(app, host=host, port=port, room=room, head_s=head_s, context=self._tls)
+
+    def reload_certificate(self) -> None:
+        """New connections get the certificate that is in the file now."""
+        self._tls.load_cert_chain(self._certificate)

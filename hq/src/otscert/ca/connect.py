@@ -19,6 +19,7 @@ from otscert.ca.client import AcmeClient
 from otscert.ca.errors import CaError
 from otscert.ca.http import HttpSettings
 from otscert.ca.issuer import AcmeIssuer
+from otscert.counting import Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,10 @@ def new_account_key() -> bytes:
 
 
 @asynccontextmanager
-async def open_issuer(settings: IssuerSettings, account_key_pem: bytes) -> AsyncIterator[AcmeIssuer]:
-    """Yield the issuer and close its connections afterwards.
+async def open_issuer(
+    settings: IssuerSettings, account_key_pem: bytes, *, requests: Tally | None = None
+) -> AsyncIterator[AcmeIssuer]:
+    """Yield the issuer and close its connections afterwards. `requests` counts how they ended, under the name.
 
     Nothing is sent before its first use, so HQ starts while the CA is down.
 
@@ -62,6 +65,7 @@ async def open_issuer(settings: IssuerSettings, account_key_pem: bytes) -> Async
         contact_url=settings.contact_url,
         connections=settings.connections,
         request_timeout_s=settings.request_timeout_s,
+        count=partial((requests or Tally()).count, settings.name),
     )
     client = AcmeClient(settings.directory_url, AccountKey.from_pem(account_key_pem), http)
     try:

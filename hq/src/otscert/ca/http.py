@@ -27,6 +27,10 @@ CLOSING_S = 1.0
 CLOSING_LOOK_S = 0.005
 
 
+def _uncounted(_: str) -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpSettings:
     """How to reach a CA; `trust_file` holds PEM roots that replace the system's (a private or a test CA)."""
@@ -38,6 +42,8 @@ class HttpSettings:
     # Shorter than what servers keep: a POST on a connection that the other end just closed cannot be repeated blindly.
     keep_alive_s: float = 15.0
     contact_url: str | None = None
+    count: Callable[[str], None] = _uncounted
+    """Told how each request ended, in one word."""
 
 
 def trust_context(trust_file: Path | None) -> ssl.SSLContext:
@@ -98,6 +104,18 @@ class CaHttp:
         return await self._request("POST", url, body, {"Content-Type": "application/jose+json"})
 
     async def _request(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        try:
+            answer = await self._answered(method, url, body, headers)
+        except CaUnreachableError:
+            self._settings.count("unreachable")
+            raise
+        except CaAnswerError:
+            self._settings.count("unusable")
+            raise
+        self._settings.count("429" if answer.status == 429 else f"{answer.status // 100}xx")
+        return answer
+
+    async def _answered(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         target = https_url(url)
         session = self._opened()
         try:

@@ -33,7 +33,8 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 
     def ready(listening: Listening) -> None:
         if as_json:
-            typer.echo(json.dumps({"kind": "ready", "device": listening.device, "dns": listening.dns}))
+            where = {"device": listening.device, "dns": listening.dns, "metrics": listening.metrics}
+            typer.echo(json.dumps({"kind": "ready", **where}))
             return
         shown = ", ".join(f"https://{host}:{port}" for host, port in listening.device)
         dns = ", ".join(f"{host}:{port}" for host, port in listening.dns)

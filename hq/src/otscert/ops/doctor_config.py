@@ -120,6 +120,14 @@ def _listeners(config: Config) -> Iterator[Finding]:
                 why=f"nothing that {who} from outside this machine is served, unless something forwards to it",
                 mend=f"name a public address, or 0.0.0.0 and [::], in {setting}",
             )
+    for host, port in config.listen_metrics:
+        if _is_everybodys(host):
+            yield warning(
+                "listen.metrics",
+                f"listen.metrics has {host}:{port}, which is not an address of loopback or of a private network",
+                why="metrics are told without a password to everybody who reaches the address",
+                mend="name loopback or an address of the management network",
+            )
     if all(port != _DNS_PORT for _, port in config.listen_dns):
         yield warning(
             "listen.dns.port",
@@ -199,3 +207,11 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_everybodys(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False  # a name: whoever gave it knows where it leads
+    return address.is_unspecified or address.is_global

@@ -63,6 +63,8 @@ class Answer:
     status: int
     body: bytes
     signed: bool = True
+    outcome: str = "repeated"
+    """What became of the message, in one word, for whoever counts."""
 
 
 class DoFirst(Exception):
@@ -272,7 +274,7 @@ class Conversation:
             request_digest=digest,
             now_s=self._hq.now_s(),
         )
-        return Answer(status=_status(message), body=body)
+        return Answer(status=_status(message), body=body, outcome=_outcome(message))
 
 
 class _NotVerified(Refusal):
@@ -290,7 +292,15 @@ class Refused(Exception):
 def unsigned(kind: ProblemType, detail: str, *, retry_after_s: int | None = None) -> Answer:
     """A plain RFC 9457 problem, for requests that no signed answer can be bound to."""
     problem = make_problem(kind, detail, retry_after_s=retry_after_s)
-    return Answer(status=problem.status, body=messages.to_json(problem), signed=False)
+    return Answer(status=problem.status, body=messages.to_json(problem), signed=False, outcome=_outcome(problem))
+
+
+def _outcome(message: Any) -> str:
+    if isinstance(message, messages.Problem):
+        return message.type.rpartition(":")[2]
+    if isinstance(message, messages.Pending):
+        return "pending"
+    return "refused" if isinstance(message, messages.Refused) else "ok"
 
 
 def _status(message: Any) -> int:

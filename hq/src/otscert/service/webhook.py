@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from otscert.counting import Tally
 from otscert.domain.admission import Answer
 from otscert.domain.quota import Quota
 from otscert.domain.webhook import (
@@ -73,6 +74,8 @@ class WebhookWorker:
     store: Store
     signals: Signals
     webhooks: Mapping[str, Webhook]
+    counts: Tally = field(default_factory=Tally)
+    """How its questions ended, by model."""
     _running: dict[str, tuple[str, asyncio.Task[None]]] = field(default_factory=dict)
     """By txid: the model, and the question that is being asked."""
 
@@ -132,11 +135,14 @@ class WebhookWorker:
         try:
             answer = await webhook.ask(question, now_s=self.hq.now_s())
         except (NotDelivered, NotAnAnswer) as error:
+            self.counts.count(request.model, "unreachable" if isinstance(error, NotDelivered) else "unclear")
             await self._postpone(request, str(error))
         except Exception:  # noqa: BLE001 - one poisoned question must neither stop the others nor be asked without end
+            self.counts.count(request.model, "crashed")
             _log.exception("webhook.crashed", extra={"model": request.model})
             await self._postpone(request, "HQ itself failed; its log has the details")
         else:
+            self.counts.count(request.model, "allowed" if answer.allowed else "denied")
             await self._decide(request, answer)
 
     async def _decide(self, request: AdmissionRequest, answer: WebhookAnswer) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from otscert.acme.fault import Fault, Remedy
 from otscert.ca.errors import CaError
+from otscert.counting import Issuances
 from otscert.domain.order import TERMINAL, Order, OrderEvent, back_off_s
 from otscert.service.context import Hq
 from otscert.service.issuance import Issuance, IssuanceError, OrderRests
@@ -35,6 +36,7 @@ class Worker:
     signals: Signals
     zone: ZonePublisher
     max_in_flight: int
+    issuances: Issuances = field(default_factory=Issuances)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _parked_until_s: int = 0
     """The CA refuses the whole account until then (rate limit, terms to accept): no order is tried before."""
@@ -88,6 +90,7 @@ class Worker:
     async def _run_or_postpone(self, order: Order) -> None:
         try:
             issued = await self.issuance.run(order)
+            self.issuances.add(issued.issuer, created_at_s=issued.created_at_s, now_s=self.hq.now_s())
             _log.info("order.issued", extra={"order": issued.id, "device": issued.device_id, "names": issued.names})
         except CaError as error:
             await self._wait_or_fail(order, error.fault, restart=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
@@ -21,6 +21,7 @@ from otscert.api.http import (
     client_address,
     read_body,
 )
+from otscert.counting import Tally
 from otscert.service.conversation import Answer, Conversation, Refused, Reply, Request, unsigned
 from otscert.service.polling import OrderPolling
 from otscert.store.transaction import Transaction
@@ -39,6 +40,8 @@ from otscert_agent.wire.problems import ProblemType
 
 _log = logging.getLogger(__name__)
 _ORDER_PATH = re.compile(re.escape(PATH_ORDERS) + "[^/]+")
+_WORDS = {PATH_HELLO: "hello", PATH_ENROLL: "enroll", PATH_CHECKIN: "checkin"}
+_ORDER, _OTHER = "order", "other"
 UseCase = Callable[[Transaction, Request[Any]], Reply]
 
 
@@ -54,6 +57,8 @@ class DeviceApi:
     trusted_proxies: Sequence[Network]
     body_s: float = BODY_S
     """How long a message may take to arrive."""
+    counts: Tally = field(default_factory=Tally)
+    """What came, and what became of it."""
 
     def app(self) -> ASGIApp:
         """The application. Four paths need no router: its layers cost more than a signature."""
@@ -67,9 +72,11 @@ class DeviceApi:
             path = scope["path"]
             answer = self._order if _ORDER_PATH.fullmatch(path) else messages.get(path)
             if answer is None or scope["method"] != "POST":
-                response = _no_such_page()
+                given, close = _no_such_page(), False
             else:
-                response = await _respond(HttpRequest(scope, receive), answer, within_s=self.body_s)
+                given, close = await _answer(HttpRequest(scope, receive), answer, within_s=self.body_s)
+            self.counts.count(_WORDS.get(path, _ORDER if answer else _OTHER), given.outcome)
+            response = _response(given, close=close)
             await response(scope, receive, send)
 
         return application
@@ -103,26 +110,26 @@ class DeviceApi:
         return await self.orders(read, order_id)
 
 
-async def _respond(
+async def _answer(
     request: HttpRequest, answer: Callable[[HttpRequest, bytes], Awaitable[Answer]], *, within_s: float
-) -> Response:
+) -> tuple[Answer, bool]:
+    """What to answer, and whether the connection is closed after it."""
     try:
         body = await read_body(request, limit_bytes=jws.MAX_BYTES, within_s=within_s)
-        return _response(await answer(request, body))
+        return await answer(request, body), False
     except Refused as refused:
-        return _response(refused.answer)
+        return refused.answer, False
     except BodyTooLarge:
-        problem = unsigned(ProblemType.MALFORMED, f"the message is longer than {jws.MAX_BYTES} bytes")
-        return _response(problem, close=True)
+        return unsigned(ProblemType.MALFORMED, f"the message is longer than {jws.MAX_BYTES} bytes"), True
     except (BodyTooSlow, ClientDisconnect):
-        return _response(unsigned(ProblemType.MALFORMED, "the message did not arrive in time"), close=True)
+        return unsigned(ProblemType.MALFORMED, "the message did not arrive in time"), True
     except Exception:  # noqa: BLE001
         _log.exception("device.crashed", extra={"path": request.url.path})
         detail = "HQ itself failed on this message; its log has the details"
-        return _response(unsigned(ProblemType.UNAVAILABLE, detail, retry_after_s=60))
+        return unsigned(ProblemType.UNAVAILABLE, detail, retry_after_s=60), False
 
 
-def _response(answer: Answer, *, close: bool = False) -> Response:
+def _response(answer: Answer, *, close: bool) -> Response:
     headers = {"Cache-Control": "no-store"}
     if close:
         headers["Connection"] = "close"
@@ -130,5 +137,5 @@ def _response(answer: Answer, *, close: bool = False) -> Response:
     return Response(answer.body, status_code=answer.status, media_type=media_type, headers=headers)
 
 
-def _no_such_page() -> Response:
-    return _response(unsigned(ProblemType.NOT_FOUND, "this is HQ's device API; see docs/protocol.md for its paths"))
+def _no_such_page() -> Answer:
+    return unsigned(ProblemType.NOT_FOUND, "this is HQ's device API; see docs/protocol.md for its paths")

@@ -1,0 +1,66 @@
+"""What this process has counted since it started, as metrics. Series that alerts are made of begin at nought."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from prometheus_client.core import Metric
+
+from otscert.api.metrics.families import counter, gauge, histogram
+from otscert.counting import Counts
+from otscert.zones.counters import AnswerCounters
+
+_MESSAGES = ("hello", "enroll", "checkin", "order")
+_CA_OUTCOMES = ("2xx", "4xx", "5xx", "429", "unreachable", "unusable")
+
+
+def counted(counts: Counts, *, issuers: Sequence[str], last_issued: Mapping[str, int]) -> Iterator[Metric]:
+    messages: dict[tuple[str, ...], int] = {
+        (word, outcome): 0 for word in _MESSAGES for outcome in ("ok", "unavailable")
+    }
+    yield counter(
+        "messages",
+        "Messages of boxes that were answered; outcome: ok, pending, refused, repeated, or the problem type.",
+        messages | counts.messages.snapshot(),
+        "message",
+        "outcome",
+    )
+    requests: dict[tuple[str, ...], int] = {(issuer, outcome): 0 for issuer in issuers for outcome in _CA_OUTCOMES}
+    yield counter(
+        "ca_requests",
+        "Requests to a CA, by status class, 429, unreachable, or unusable (no answer of an ACME server).",
+        requests | counts.ca_requests.snapshot(),
+        "issuer",
+        "outcome",
+    )
+    yield counter(
+        "webhook_questions",
+        "Questions to a model's webhook: allowed, denied, unclear, unreachable, crashed.",
+        counts.webhooks.snapshot(),
+        "model",
+        "outcome",
+    )
+    yield histogram(
+        "issuance_duration_seconds",
+        "From an order's acceptance to its certificate.",
+        counts.issuances.durations.snapshot(),
+    )
+    yield gauge(
+        "issuer_last_success_timestamp_seconds",
+        "When the issuer last gave a certificate; no series when it has not yet.",
+        {(issuer,): at_s for issuer, at_s in last_issued.items()},
+        "issuer",
+    )
+
+
+def dns(answers: AnswerCounters, *, connections: int, unsent: int) -> Iterator[Metric]:
+    yield counter(
+        "dns_answers",
+        "Answers of the name server; type none: no question could be read, other: one that the zone does not know.",
+        {(kind, rcode): count for (kind, rcode), count in answers.snapshot().items()},
+        "type",
+        "rcode",
+    )
+    yield counter("dns_dropped", "Messages that got no answer: not queries, or too short.", {(): answers.dropped})
+    yield counter("dns_unsent", "Answers over UDP that the kernel did not send.", {(): unsent})
+    yield gauge("dns_connections", "Open TCP connections to the name server.", {(): connections})
