@@ -64,6 +64,9 @@ def test_a_box_renews_with_a_new_key_and_serves_it_without_a_restart(hq: tuple[D
     assert [row[0] for row in rows[:2]] == [first, second]
     assert len({row[1] for row in rows}) == len(rows), "a key was used twice"
     assert rows[0][2] is not None, "HQ was not told that the first one was served"
+    asked, replaced = _renewal_by_the_ca(running)
+    assert asked, "HQ did not ask Pebble when to renew"
+    assert replaced, "no order said which certificate it replaces"
 
 
 def _leaf(serving: Serving) -> str:
@@ -87,6 +90,22 @@ def _wait_for_another(serving: Serving, first: str) -> str:
             return seen
         time.sleep(0.2)  # bounded by the deadline
     raise AssertionError("the box still serves its first certificate")
+
+
+def _renewal_by_the_ca(hq: DemoHq) -> tuple[int, int]:
+    """How many certificates' next question is hours away, because Pebble has said so, and how many orders replace one.
+
+    Pebble's window is two days wide, so for these lives it is not believed.
+    """
+    database = sqlite3.connect(f"file:{hq.folder / 'hq' / 'hq.db'}?mode=ro", uri=True)
+    try:
+        (asked,) = database.execute(
+            "SELECT count(*) FROM certificate WHERE ari_next_poll_s > issued_at_s + 5 * 3600"
+        ).fetchone()
+        (replaced,) = database.execute("SELECT count(*) FROM cert_order WHERE replaces IS NOT NULL").fetchone()
+        return asked, replaced
+    finally:
+        database.close()
 
 
 def _certificates(hq: DemoHq) -> list[tuple[str, bytes, int | None]]:
