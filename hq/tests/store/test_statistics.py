@@ -7,10 +7,13 @@ from typing import Any
 from hq.tests.store.rows import admission_request, certificate, device, fill, order
 
 from otscert.domain.admission import Answer
-from otscert.domain.device import DeviceState
-from otscert.domain.order import OrderState
+from otscert.domain.device import Device, DeviceState
+from otscert.domain.order import Order, OrderState
+from otscert.domain.renewal import Window
+from otscert.store.certificates import Certificate
 from otscert.store.sqlite import SqliteStore
 from otscert.store.statistics import DueGroup, Waiting
+from otscert.store.transaction import Transaction
 
 DAY_S = 24 * 3600
 NOW_S = 1000 * DAY_S
@@ -41,7 +44,7 @@ async def test_devices_are_counted_by_what_they_are(store: SqliteStore) -> None:
 async def test_only_the_newest_certificate_of_an_identity_is_due_late_or_lapsed(store: SqliteStore) -> None:
     life_s = 45 * DAY_S
 
-    def of(number: int, box: int, *, left_days: int, replaced: bool = False) -> object:
+    def of(number: int, box: int, *, left_days: int, replaced: bool = False) -> Certificate:
         ends_s = NOW_S + left_days * DAY_S
         return certificate(
             number,
@@ -65,8 +68,11 @@ async def test_only_the_newest_certificate_of_an_identity_is_due_late_or_lapsed(
         of(7, 6, left_days=-1),
         of(8, 7, left_days=3, replaced=True),
     ]
-    rows = [*boxes, *(order(number, device_id=f"d{(1, 1, 2, 3, 4, 5, 6, 7)[number - 1]}") for number in range(1, 9))]
-    await store.write(lambda transaction: fill(transaction, *rows, *held))  # type: ignore[arg-type]  # rows of all kinds
+    rows: list[Device | Order | Certificate] = [
+        *boxes,
+        *(order(number, device_id=f"d{(1, 1, 2, 3, 4, 5, 6, 7)[number - 1]}") for number in range(1, 9)),
+    ]
+    await store.write(lambda transaction: fill(transaction, *rows, *held))
     statistics = await store.read(lambda transaction: transaction.statistics)
 
     def group(standing: str, *, calling: bool, due_days_ago: int) -> DueGroup:
@@ -84,6 +90,30 @@ async def test_only_the_newest_certificate_of_an_identity_is_due_late_or_lapsed(
 
     await store.write(lambda transaction: transaction.certificates.replace_all("d3"))
     assert "late" not in {each.standing for each in statistics.due(now_s=NOW_S, calling_since_s=0)}
+
+
+async def test_the_window_of_the_ca_decides_when_the_newest_certificate_is_due(store: SqliteStore) -> None:
+    life_s = 45 * DAY_S
+    dates = {"not_before_s": NOW_S, "issued_at_s": NOW_S, "not_after_s": NOW_S + life_s}
+    rows: list[Device | Order | Certificate] = [device(1, last_seen_s=NOW_S), order(1), order(2)]
+    old = certificate(2, not_before_s=NOW_S - DAY_S, issued_at_s=NOW_S - DAY_S, not_after_s=NOW_S - DAY_S + life_s)
+    await store.write(lambda transaction: fill(transaction, *rows, certificate(1, **dates), old))
+
+    async def due_since_s(window: Window, number: int = 1) -> int:
+        def write(transaction: Transaction) -> None:
+            transaction.certificates.ari_told(f"{number:064x}", window, explanation=None, next_poll_s=1)
+
+        await store.write(write)
+        look_s = NOW_S + 44 * DAY_S
+        (group,) = await store.read(lambda t: t.statistics.due(now_s=look_s, calling_since_s=0))
+        assert group.standing == "late"
+        return group.since_s
+
+    day = [NOW_S + number * DAY_S for number in range(45)]
+    later = Window(start_s=day[31], end_s=day[33], told_s=NOW_S, at_s=day[32])
+    assert await due_since_s(later) == day[32]
+    assert await due_since_s(Window(start_s=day[2], end_s=day[4], told_s=day[5], at_s=day[3])) == day[5]
+    assert await due_since_s(later, number=2) == day[5]
 
 
 async def test_what_waits_is_counted_with_the_age_of_the_first(store: SqliteStore) -> None:

@@ -141,6 +141,16 @@ class Certificates:
             " ari_explanation = ?, ari_next_poll_s = ? WHERE sha256 = ?",
             (window.start_s, window.end_s, window.told_s, window.at_s, explanation, next_poll_s, sha256),
         )
+        certificate = self.get(sha256)
+        if certificate is not None:
+            newest.told(
+                self._sql,
+                certificate.device_id,
+                window,
+                issued_at_s=certificate.issued_at_s,
+                not_before_s=certificate.not_before_s,
+                not_after_s=certificate.not_after_s,
+            )
 
     def ari_ask_at(self, sha256: str, *, next_poll_s: int) -> None:
         """Ask the CA then, whatever was planned; what it suggested before stays."""

@@ -250,10 +250,11 @@ CREATE INDEX certificate_ari_due ON certificate (ari_next_poll_s) WHERE ari_next
 CREATE TABLE newest_certificate (
     device_id       TEXT    PRIMARY KEY REFERENCES device (id),
     issued_at_s     INTEGER NOT NULL,
-    due_s           INTEGER NOT NULL, -- when renewal falls due by the rule that holds without the CA's window
+    due_s           INTEGER NOT NULL, -- when renewal falls due
+    late_s          INTEGER NOT NULL, -- when it is late
     not_after_s     INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX newest_certificate_due ON newest_certificate (due_s, not_after_s, device_id);
+CREATE INDEX newest_certificate_due ON newest_certificate (due_s, late_s, not_after_s, device_id);
 CREATE INDEX newest_certificate_end ON newest_certificate (not_after_s);
 
 -- Challenge values that the zone answers; persisted before the CA is told, swept when their order ends.

@@ -38,7 +38,8 @@ class Waiting:
 class DueGroup:
     """Boxes in good standing whose newest certificate is to be replaced.
 
-    `calling`: the box did call lately. `standing`: due, late (half of the time for it is gone) or lapsed.
+    `calling`: the box did call lately. `standing`: due, late (half of the time that the rule leaves for it is gone)
+    or lapsed.
     """
 
     calling: bool
@@ -97,7 +98,7 @@ class Statistics:
         """Whose newest certificate is due, of the boxes that are in service and in DNS."""
         rows = self._sql(
             "SELECT d.last_seen_s >= ?2, CASE WHEN n.not_after_s <= ?1 THEN 'lapsed'"
-            " WHEN 2 * (n.not_after_s - ?1) < n.not_after_s - n.due_s THEN 'late' ELSE 'due' END,"
+            " WHEN n.late_s <= ?1 THEN 'late' ELSE 'due' END,"
             " count(*), min(n.due_s) FROM newest_certificate n CROSS JOIN device d ON d.id = n.device_id"
             " WHERE n.due_s <= ?1 AND d.state = 'active' AND d.in_dns = 1 GROUP BY 1, 2",
             (now_s, calling_since_s),
