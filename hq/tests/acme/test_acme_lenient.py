@@ -16,11 +16,13 @@ from otscert.acme.challenge import Challenge, ChallengeStatus
 from otscert.acme.directory import Directory, Meta
 from otscert.acme.order import Order, OrderStatus, new_order_payload
 from otscert.acme.problem import Problem
+from otscert.acme.renewal_info import RenewalInfo
 
 NAMES = (
     *("status", "identifiers", "authorizations", "finalize", "certificate", "expires", "error", "identifier", "type"),
     *("wildcard", "challenges", "token", "url", "value", "detail", "subproblems", "meta", "profiles", "newNonce"),
     *("newAccount", "newOrder", "contact", "orders", "caaIdentities", "profile", "replaces", "instance", "title"),
+    *("suggestedWindow", "start", "end", "explanationURL"),
 )
 WORDS = st.sampled_from(("pending", "valid", "dns", "dns-01", "2026-11-23T12:00:00Z", "9999-12-31T23:59:59-23:59"))
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8) | WORDS
@@ -42,6 +44,8 @@ def test_no_document_makes_a_parser_raise(document: dict[str, Any]) -> None:
     assert authorization.dns01 is None or authorization.dns01.token
     Account.parse("https://ca.example/acct/1", document)
     Directory.parse(document)
+    info = RenewalInfo.parse(document)
+    assert info is None or info.start_s < info.end_s
 
 
 @given(JSON)
