@@ -27,7 +27,8 @@ def stamp(at: Installation, *more: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def served(installed: Installation) -> Any:
-    """An HQ that runs; stopped at the end."""
+    """An HQ that runs and lets stamped units in; stopped at the end."""
+    installed.edit('policies = ["token"]', 'policies = ["factory", "token"]')
     with installed.started("serve", "--json") as process:
         assert json.loads(process.stdout.readline())["kind"] == "ready"
         yield installed
@@ -48,6 +49,7 @@ def test_from_a_stamped_batch_to_a_unit_that_hq_knows(served: Installation) -> N
     imported = served.call("factory", "import", "b/manifest.jsonl")
     assert (imported.returncode, imported.stderr) == (0, "")
     assert imported.stdout.startswith("Imported 3 units of model box, batch box-")
+    assert imported.stdout.endswith("They may enrol now.\n")
     again = served.call("factory", "import", "b/manifest.jsonl", "--json")
     assert (again.returncode, json.loads(again.stdout)["outcome"]) == (0, "known")
     after = served.call(*unit, *hello, "--manifest", "b/manifest.jsonl", "--json")
@@ -127,12 +129,35 @@ def test_a_clash_with_another_batch_names_the_line(served: Installation) -> None
     assert refused.stderr.rstrip().endswith("; nothing was imported")
 
 
-def test_a_model_that_hq_lacks_is_told_of(served: Installation) -> None:
-    done = served.call("factory", "stamp", "--model", "lamp", "--out", "b", "--count", "1")
-    assert done.returncode == 0
+def test_a_model_that_hq_lacks_is_stamped_by_force_alone(served: Installation) -> None:
+    bx = ("factory", "stamp", "--model", "bx", "--out", "b", "--count", "1")
+    for more in ((), ("--key", "k", "--hq-url", "https://x.example")):
+        refused = served.call(*bx, *more)
+        assert refused.returncode == 1
+        assert "this HQ has no model bx, but box; otscert model add bx --policy factory adds it" in refused.stderr
+        assert not (served.folder / "b").exists()
+    forced = served.call(*bx, "--force")
+    assert (forced.returncode, "no model bx" in forced.stderr) == (0, True)
     imported = served.call("factory", "import", "b/manifest.jsonl")
-    assert imported.returncode == 0
-    assert "no model lamp yet" in imported.stderr
+    assert (imported.returncode, "may enrol" in imported.stdout) == (0, False)
+    assert "no model bx yet, so the units are refused until it has: otscert model add bx" in imported.stderr
+
+
+def test_a_model_whose_policies_lack_factory_is_told_of(installed: Installation) -> None:
+    with installed.started("serve", "--json") as process:
+        assert json.loads(process.stdout.readline())["kind"] == "ready"
+        done = stamp(installed, "--out", "b", "--count", "1")
+        assert (done.returncode, "otscert model set box policies=factory,token" in done.stderr) == (0, True)
+        imported = installed.call("factory", "import", "b/manifest.jsonl")
+    assert (imported.returncode, "may enrol" in imported.stdout) == (0, False)
+    assert "model box does not have the policy factory" in imported.stderr
+
+
+def test_a_configuration_that_is_not_needed_and_cannot_be_read_is_no_hindrance(installed: Installation) -> None:
+    installed.config.write_text("no TOML")
+    options = ("--out", "b", "--count", "1", "--key", "k", "--hq-url", "https://x.example")
+    assert stamp(installed, *options).returncode == 0
+    assert stamp(installed, *options, "--config", "otscert.toml").returncode == 1
 
 
 @pytest.mark.parametrize(

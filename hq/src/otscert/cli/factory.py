@@ -16,6 +16,7 @@ from otscert.cli.factory_stamp import stamp_batch
 from otscert.cli.findings import print_findings
 from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
 from otscert.cli.progress import Progress
+from otscert.config import Config
 from otscert.domain.unit import Unit
 from otscert.factory.checks import Check, Verdict
 from otscert.factory.errors import FactoryError, ManifestRefused
@@ -90,12 +91,10 @@ def import_manifest(
     elif outcome is Outcome.KNOWN:
         typer.echo(f"Batch {header.batch} was imported before: its {header.count} units are here, just like this.")
     else:
-        typer.echo(f"Imported {header.count} units of model {header.model}, batch {header.batch}. They may enrol now.")
-    if header.model not in loaded.models:
-        typer.echo(
-            f"otscert: this HQ has no model {header.model} yet, so the units wait: add it before they are switched on",
-            err=True,
-        )
+        now = "" if _hindrance(header.model, loaded) else " They may enrol now."
+        typer.echo(f"Imported {header.count} units of model {header.model}, batch {header.batch}.{now}")
+    if hindrance := _hindrance(header.model, loaded):
+        typer.echo(f"otscert: {hindrance}", err=True)
 
 
 def verify(
@@ -138,6 +137,14 @@ def lint_image(
         typer.echo("The image holds no state of a box, no secret of a unit, and no saved seed.")
         return
     _print(checks, as_json=as_json)
+
+
+def _hindrance(model: str, loaded: Config) -> str | None:
+    """Why imported units cannot enrol yet."""
+    if model not in loaded.models:
+        adding = factory_options.adding(model)
+        return f"this HQ has no model {model} yet, so the units are refused until it has: {adding}"
+    return factory_options.no_factory_policy(model, loaded)
 
 
 def _known(transaction: Transaction, *, thumbprint: str) -> Unit | None:

@@ -15,7 +15,7 @@ import typer
 from otscert.cli import factory_options, show
 from otscert.cli.errors import CommandFailed
 from otscert.cli.factory_options import KeyOption
-from otscert.cli.options import ConfigOption, JsonOption, load_config
+from otscert.cli.options import ConfigOption, JsonOption
 from otscert.cli.progress import Progress
 from otscert.config import Config
 from otscert.factory.manifest import MOST_UNITS
@@ -49,6 +49,7 @@ def stamp_batch(
         str, typer.Option(help="What QR codes begin with; else factory.label_url, else public_url.")
     ] = "",
     key: KeyOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Also stamp for a model that this HQ does not have.")] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -63,7 +64,8 @@ def stamp_batch(
     _check_name(name, hint="--batch")
     numbers = _serials(serials, serial_prefix, first_serial, count)
     how_many = _how_many(numbers, count)
-    loaded = None if key is not None and hq_url else load_config(config)
+    loaded = factory_options.stamping_config(config, needed=key is None or not hq_url)
+    _judge_model(model, loaded, force=force)
     label_url = _label_url(hq_url, loaded)
     if out.exists():  # stamp looks again; here, so that no key is made for nothing
         raise CommandFailed(f"{out} exists; a batch is stamped into a new folder, and no secret is ever replaced")
@@ -111,6 +113,16 @@ def _next_steps(out: Path, *, count: int, batch: str) -> str:
   {out}/manifest.jsonl   for HQ; nothing in it is secret
 
 Next: otscert factory import {out}/manifest.jsonl"""
+
+
+def _judge_model(model: str, loaded: Config | None, *, force: bool) -> None:
+    """Refuse a model that the HQ here lacks: a misspelt one would be in every unit's folder and on no list."""
+    unknown = factory_options.not_a_model(model, loaded) if loaded else None
+    if unknown and not force:
+        raise CommandFailed(f"{unknown}, and --force stamps all the same")
+    warning = unknown or (factory_options.no_factory_policy(model, loaded) if loaded else None)
+    if warning:
+        typer.echo(f"otscert: {warning}", err=True)
 
 
 def _check_name(text: str, *, hint: str) -> None:
