@@ -9,12 +9,14 @@ import json
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from otscert.counting import Tally
 from otscert.domain.admission import Policy
 from otscert.domain.quota import Quota
 from otscert.notify.errors import NotDelivered
@@ -60,7 +62,12 @@ async def hooked(cleaning: AsyncExitStack, tmp_path: Path) -> Callable[[Behaviou
 
 @asynccontextmanager
 async def running_hq(
-    folder: Path, makers: dict[str, Maker], *, lives: int | None = None, total_s: float = 2.0
+    folder: Path,
+    makers: dict[str, Maker],
+    *,
+    lives: int | None = None,
+    total_s: float = 2.0,
+    counts: Tally | None = None,
 ) -> AsyncIterator[Scene]:
     """HQ with a worker for these models' webhooks; `lives`: see `Mortal`."""
     folder.mkdir(exist_ok=True)  # noqa: ASYNC240 - a test's own folder
@@ -73,7 +80,7 @@ async def running_hq(
             webhooks[model] = Webhook(url=server.url, secret=SECRET, sender=sender)
         hq.mortal = Mortal(lives)
         store: Any = MortalStore(hq.store, hq.mortal)
-        worker = WebhookWorker(hq=hq.hq, store=store, signals=hq.signals, webhooks=webhooks)
+        worker = WebhookWorker(hq=hq.hq, store=store, signals=hq.signals, webhooks=webhooks, counts=counts or Tally())
         stack.push_async_callback(worker.stop)
         task = asyncio.create_task(worker.work())
         stack.push_async_callback(_end, task)
@@ -170,6 +177,25 @@ async def test_a_box_that_the_webhook_denies_is_refused_for_good_with_its_reason
     assert await scene.hq.count("device") == 0
     assert await scene.hq.event_kinds() == ["webhook.denied"]
     assert len(server.asked) == 1
+
+
+async def test_each_question_is_counted_by_its_outcome(cleaning: AsyncExitStack, tmp_path: Path) -> None:
+    counts = Tally()
+    server = await cleaning.enter_async_context(running_maker(ALLOW, tmp_path))
+    scene = await cleaning.enter_async_context(running_hq(tmp_path / "hq", {"hooked": server}, counts=counts))
+    await decided(await waiting(scene))
+    assert counts.snapshot() == {("hooked", "allowed"): 1}
+    server.behaviour = answers({"decision": "deny", "reason": "no"})
+    await decided(await waiting(scene))
+    assert counts.snapshot() == {("hooked", "allowed"): 1, ("hooked", "denied"): 1}
+
+    async def counted(outcome: str) -> bool:
+        return ("hooked", outcome) in counts.snapshot()
+
+    for behaviour, outcome in ((maker.closes, "unreachable"), (answers({}, status=500), "unclear")):
+        server.behaviour = behaviour
+        await waiting(scene)
+        await until(partial(counted, outcome))
 
 
 WRONG: dict[str, tuple[Behaviour, str]] = {
