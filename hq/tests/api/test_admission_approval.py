@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,6 +70,17 @@ async def decide(scene: Scene, code: str, answer: Answer) -> AdmissionRequest | 
     return await scene.hq.store.write(lambda transaction: approval.decide(transaction, found, answer, confirmer))
 
 
+def reason(found: AdmissionRequest | Missed) -> str:
+    assert isinstance(found, Missed)
+    return found.reason
+
+
+async def wrong_codes(scene: Scene) -> int:
+    """How many codes were counted against somebody."""
+    ((number,),) = await scene.hq.rows("SELECT count(*) FROM event WHERE kind = 'admission.wrong_code'")
+    return int(number)
+
+
 def wrong(code: str) -> str:
     return code[:-1] + ("A" if code[-1] != "A" else "B")
 
@@ -120,9 +132,15 @@ async def test_a_code_is_understood_in_lower_case_with_hyphens_and_misread_lette
 async def test_a_code_is_used_once(asking: Scene) -> None:
     _, code = await waiting(asking)
     await decide(asking, code, Answer.YES)
-    missed = await find(asking, code, who(asking))
-    assert isinstance(missed, Missed)
-    assert "codes are used once" in missed.reason
+    for _ in range(approval.TRIES.count + 2):  # and typing it again is no guess
+        said = reason(await find(asking, code, who(asking)))
+        assert said.startswith("the box that showed this code was approved already, ")
+        assert said.endswith(" s ago, by ann: it is let in when it asks again")
+    _, refused = await waiting(asking)
+    await decide(asking, refused, Answer.NO)
+    asking.hq.clock.ahead_s = 130
+    assert "was refused already, 2 min ago, by ann" in reason(await find(asking, refused, who(asking)))
+    assert await wrong_codes(asking) == 0
 
 
 async def test_two_people_who_decide_at_the_same_time_do_not_overrule_each_other(asking: Scene) -> None:
@@ -140,10 +158,14 @@ async def test_two_people_who_decide_at_the_same_time_do_not_overrule_each_other
 async def test_a_code_ends_after_a_quarter_of_an_hour_and_the_box_shows_a_new_one(asking: Scene) -> None:
     box, code = await waiting(asking)
     asking.hq.clock.ahead_s = CODE_LIFE_S + 1
-    assert isinstance(await find(asking, code, who(asking)), Missed)
+    for _ in range(approval.TRIES.count + 1):
+        assert "that code has ended" in reason(await find(asking, code, who(asking)))
     reply = await box.enroll()
     fresh = code_of(reply)
     assert fresh != code
+    for _ in range(approval.TRIES.count + 1):
+        assert "the box shows another one by now" in reason(await find(asking, code, who(asking)))
+    assert await wrong_codes(asking) == 0
     assert reply.message["retry_after_s"] == 60
     assert isinstance(await decide(asking, fresh, Answer.YES), AdmissionRequest)
     (await box.enroll()).granted()
@@ -164,8 +186,17 @@ async def test_ten_thousand_wrong_codes_are_refused_and_then_the_right_one_too(a
     assert isinstance(await find(asking, code, who(asking, "bob")), AdmissionRequest)
     asking.hq.clock.ahead_s = CODE_LIFE_S // 5 + 1
     assert isinstance(await find(asking, code, who(asking)), AdmissionRequest)
-    assert (await asking.hq.rows("SELECT count(*) FROM event WHERE kind = 'admission.wrong_code'"))[0][0] == 5
+    assert await wrong_codes(asking) == 5
     assert code_of(await box.enroll()) == code
+
+
+@pytest.mark.parametrize("typed", ["", "SN-0042", "K7QM-2XW", "K7QM-2XWDA", "K7QM-2XW9"])
+async def test_what_cannot_be_a_code_costs_no_tries(asking: Scene, typed: str) -> None:
+    _, code = await waiting(asking)
+    for _ in range(approval.TRIES.count + 1):
+        assert "this is no pairing code: one has 8 characters" in reason(await find(asking, typed, who(asking)))
+    assert await wrong_codes(asking) == 0
+    assert isinstance(await find(asking, code, who(asking)), AdmissionRequest)
 
 
 async def test_right_codes_cost_no_tries(asking: Scene) -> None:
@@ -318,8 +349,30 @@ async def test_wrong_setup_codes_and_unknown_units_sound_alike_and_cost_tries(as
         (await by_label(asking, *pair, who(asking))).reason  # type: ignore[union-attr]  # every one of them is missed
         for pair in [(unit, wrong(label)), (None, label), (unit, ""), (unit, "no code at all"), (unit, wrong(label))]
     }
+    await by_label(asking, unit, wrong(label), who(asking))
     assert heard == {"the setup code is not the one on the label of such a unit"}
     last = await by_label(asking, unit, label, who(asking))
     assert isinstance(last, Missed)
     assert "too many wrong codes" in last.reason
     assert isinstance(await by_label(asking, unit, label, who(asking, "bob")), AdmissionRequest)
+
+
+async def test_wrong_codes_of_one_kind_or_one_unit_lock_no_other(asking: Scene) -> None:
+    unit, label = await stamp(asking)
+    await stamped_box(asking)
+    _, code = await waiting(asking)
+    ann = who(asking, address="198.51.100.7")
+    for _ in range(approval.TRIES.count + 1):
+        await find(asking, wrong(code), ann)
+    assert "too many" in reason(await find(asking, code, ann))
+    assert isinstance(await by_label(asking, unit, label, ann), AdmissionRequest)
+    other = replace(unit, serial="SN-8", thumbprint="other")
+    for _ in range(approval.TRIES.count + 1):
+        await by_label(asking, other, wrong(label), ann)
+    assert "too many" in reason(await by_label(asking, other, label, ann))
+    assert isinstance(await by_label(asking, unit, label, ann), AdmissionRequest)
+    # A unit of another model with the same serial number is guessed at with the same tries.
+    twin = replace(unit, model="few", thumbprint="twin")
+    for _ in range(approval.TRIES.count):
+        await by_label(asking, twin, wrong(label), ann)
+    assert "too many" in reason(await by_label(asking, unit, label, ann))

@@ -154,6 +154,7 @@ def admission_request(number: int = 1, **changes: Any) -> AdmissionRequest:
         "decided_by": "",
         "code_hash": b"code" + bytes([number]),
         "code_sealed": b"sealed",
+        "last_code_hash": None,
         "code_expires_at_s": 1000,
         "webhook": Answer.NOT_ASKED,
         "webhook_policy": "",

@@ -110,6 +110,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "requests.put": lambda t: t.requests.put(admission_request()),
     "requests.get": lambda t: t.requests.get("t1"),
     "requests.by_code": lambda t: t.requests.by_code(b"code"),
+    "requests.by_last_code": lambda t: t.requests.by_last_code(b"code"),
     "requests.page": lambda t: t.requests.page(limit=3),
     "requests.of_unit": lambda t: t.requests.of_unit("box", "S1", unit="u1"),
     "requests.webhook_due": lambda t: t.requests.webhook_due("box", now_s=1, limit=3),

@@ -31,6 +31,7 @@ def by_pairing_code(typed: str) -> Find:
             config,
             confirmer,
             lambda transaction: approval.find_by_pairing_code(transaction, typed, confirmer, secret=secret),
+            counter=approval.PAIRING,
         )
 
     return find
@@ -41,12 +42,12 @@ def by_setup_code(typed: str, *, unit: str) -> Find:
         units = database.read(config, lambda transaction: transaction.units.named(unit))
         # Units of two models may have the same serial number: the code says which one is meant.
         meant = next((each for each in units if _fits(typed, each)), None)
+        named = meant or next(iter(units), None)
         return _search(
             config,
             confirmer,
-            lambda transaction: approval.find_by_setup_code(
-                transaction, meant or next(iter(units), None), confirmer, right=meant is not None
-            ),
+            lambda transaction: approval.find_by_setup_code(transaction, named, confirmer, right=meant is not None),
+            counter=approval.setup_counter(named),
         )
 
     return find
@@ -84,10 +85,10 @@ def decide(
 
 
 def _search(
-    config: Config, confirmer: Confirmer, find: Callable[[Transaction], AdmissionRequest | Missed]
+    config: Config, confirmer: Confirmer, find: Callable[[Transaction], AdmissionRequest | Missed], *, counter: str
 ) -> AdmissionRequest:
     """Look at the tries by reading before anything is written."""
-    missed = database.read(config, lambda transaction: approval.may_try(transaction, confirmer))
+    missed = database.read(config, lambda transaction: approval.may_try(transaction, confirmer, counter=counter))
     return _found(missed or database.write(config, find))
 
 

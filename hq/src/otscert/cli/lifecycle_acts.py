@@ -162,22 +162,21 @@ def _check_code(config: Config, text: str, typed: str, who: Confirmer) -> None:
         unit = transaction.units.by_thumbprint(device.unit) if device.unit else None
         if unit is None:
             raise CommandFailed(f"{device.label} is no stamped unit, so it has no setup code: --no-setup-code")
-        return approval.may_try(transaction, who) or unit
+        return approval.may_try(transaction, who, counter=approval.setup_counter(unit)) or unit
 
     found = database.read(config, look)
     if isinstance(found, Missed):
         raise CommandFailed(found.reason)
-    unit = found
+    unit, counter = found, approval.setup_counter(found)
     # Milliseconds, so outside of the transaction; whoever has no tries left by then learns nothing of it.
     right = setup_code.matches(typed, model=unit.model, serial=unit.serial, setup_hash=unit.setup_hash)
 
     def judge(transaction: Transaction) -> Missed | None:
-        missed = approval.may_try(transaction, who)
+        missed = approval.may_try(transaction, who, counter=counter)
         if missed is not None or right:
             return missed
-        return approval.wrong_code(
-            transaction, who, f"the setup code is not the one on the label of {unit.serial}; nothing was changed"
-        )
+        reason = f"the setup code is not the one on the label of {unit.serial}; nothing was changed"
+        return approval.wrong_code(transaction, who, reason, counter=counter)
 
     missed = database.write(config, judge)
     if missed is not None:

@@ -98,6 +98,7 @@ class Waiting:
             code_hash=code_hash,
             code_sealed=self.seal.close(code.encode(), purpose=_PURPOSE),
             code_expires_at_s=now_s + CODE_LIFE_S,
+            last_code_hash=asked.code_hash,
         )
         return fresh, code
 
@@ -145,6 +146,7 @@ def _new_request(request: Request[Enroll], row: HelloRow) -> AdmissionRequest:
         code_hash=None,
         code_sealed=None,
         code_expires_at_s=0,
+        last_code_hash=None,
         webhook=Answer.NOT_ASKED,
         webhook_policy="",
         webhook_reason="",

@@ -29,6 +29,7 @@ class AdmissionRequest:
     code_hash: bytes | None
     code_sealed: bytes | None
     code_expires_at_s: int
+    last_code_hash: bytes | None
     webhook: Answer
     webhook_policy: str
     webhook_reason: str
@@ -67,6 +68,13 @@ class Requests:
 
     def by_code(self, code_hash: bytes) -> AdmissionRequest | None:
         row = self._sql(f"SELECT {_COLUMNS} FROM admission_request WHERE code_hash = ?", (code_hash,)).fetchone()
+        return _request(row) if row else None
+
+    def by_last_code(self, code_hash: bytes) -> AdmissionRequest | None:
+        """The request that had this code before: it shows another one by now, or the code was used."""
+        row = self._sql(
+            f"SELECT {_COLUMNS} FROM admission_request WHERE last_code_hash = ? LIMIT 1", (code_hash,)
+        ).fetchone()
         return _request(row) if row else None
 
     def put(self, request: AdmissionRequest) -> None:

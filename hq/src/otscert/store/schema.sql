@@ -151,7 +151,8 @@ CREATE TABLE admission_request (
     decided_by      TEXT    NOT NULL,
     code_hash       BLOB    UNIQUE,   -- of the pairing code; NULL once it was used
     code_sealed     BLOB,             -- to show the same code at the next poll
-    code_expires_at_s INTEGER NOT NULL,
+    code_expires_at_s INTEGER NOT NULL, -- when it was used, once it was
+    last_code_hash  BLOB,             -- of the code before, or of the one that was used: who types it is told so
     webhook         TEXT    NOT NULL, -- not asked | waiting | yes | no
     webhook_policy  TEXT    NOT NULL, -- the policy that admitted, as the webhook is told
     webhook_reason  TEXT    NOT NULL,
@@ -161,6 +162,7 @@ CREATE TABLE admission_request (
 ) STRICT;
 CREATE INDEX admission_request_webhook ON admission_request (model, webhook_next_at_s) WHERE webhook = 'waiting';
 CREATE INDEX admission_request_serial ON admission_request (serial) WHERE serial IS NOT NULL;
+CREATE INDEX admission_request_last_code ON admission_request (last_code_hash) WHERE last_code_hash IS NOT NULL;
 CREATE INDEX admission_request_by_key ON admission_request (thumbprint);
 CREATE INDEX admission_request_seen ON admission_request (seen_at_s);
 CREATE INDEX admission_request_asked ON admission_request (asked_at_s, txid);
