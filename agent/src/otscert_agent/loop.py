@@ -201,6 +201,7 @@ class Agent:
 
     def _enrol(self) -> Event:
         answer = self._converse().enrol()
+        self._backoff.reset()  # HQ can be called, whatever it says
         if isinstance(answer, messages.Granted):
             return Event.DONE
         if isinstance(answer, messages.Pending):
@@ -212,6 +213,7 @@ class Agent:
     def _certificate(self) -> Event:
         began = self._parts.waiter.now()
         answer = self._converse().order()
+        self._backoff.reset()  # as above
         if answer.status == "issued" and answer.chain:
             self._chain = answer.chain
             self._order_pause.reset()

@@ -21,9 +21,14 @@ from otscert_agent.wire.jws import CONTENT_TYPE, MAX_BYTES
 
 CONNECT_TIMEOUT_S = 10.0
 ANSWER_TIMEOUT_S = 40.0  # of silence; HQ holds an order's long poll for about 25 s
+IDLE_S = 15.0  # HQ closes a connection that is idle for 30 s, and what is between box and HQ may be less patient
 WHOLE_TIMEOUT_S = 90.0  # of one `post`: what is held 25 s on a connection that had to be made anew, and a slow line
 
 _X509_V_FLAG_NO_CHECK_TIME = 0x200000  # OpenSSL x509_vfy.h; Python's ssl has no name for it
+
+# What a connection says that the other end closed before it answered. Python's ssl tells a reset and a broken pipe as
+# EOF "in violation of protocol"; http.client's RemoteDisconnected is a ConnectionError.
+_HUNG_UP = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def path_at(url: str, base_url: str) -> str:
 class HttpsTransport:
     """`Transport` to the HQ at `base_url`. `check_leaf` gets the DER of HQ's TLS leaf before anything is sent.
 
-    A `post` is over after `whole_timeout_s`, however busily bytes drip.
+    A `post` is over after `whole_timeout_s`, however busily bytes drip. A connection that nobody used for `idle_s` is
+    not used again: the other end may have closed it, and one that is only half closed takes a request and is silent.
     """
 
     def __init__(
@@ -85,6 +91,7 @@ class HttpsTransport:
         check_leaf: Callable[[bytes], None],
         *,
         whole_timeout_s: float = WHOLE_TIMEOUT_S,
+        idle_s: float = IDLE_S,
     ) -> None:
         parts = urlsplit(base_url)
         self._base_url = base_url
@@ -94,20 +101,22 @@ class HttpsTransport:
         self._check_leaf = check_leaf
         self._connection: _Connection | None = None
         self._whole_timeout_s = whole_timeout_s
+        self._idle_s = idle_s
+        self._used_at = -math.inf
 
     def post(self, url: str, body: bytes) -> Reply:
         path = path_at(url, self._base_url)
         ends = time.monotonic() + self._whole_timeout_s
+        if time.monotonic() - self._used_at >= self._idle_s:
+            self.close()
         reused = self._connection is not None
         try:
             return self._post(path, body, ends)
-        except (ConnectionError, http.client.RemoteDisconnected) as error:
-            self.close()
-            if not reused:  # a kept connection may have been closed while idle: the same bytes once more, on a new one
-                raise UnreachableError(f"HQ cannot be reached: {error}") from None
         except (OSError, http.client.HTTPException) as error:
-            raise self._failure(error) from None
-        try:
+            if not reused or not isinstance(error, _HUNG_UP):
+                raise self._failure(error) from None
+        self.close()
+        try:  # it was closed while nobody used it: the same bytes once more, on a new one
             return self._post(path, body, ends)
         except (OSError, http.client.HTTPException) as error:
             raise self._failure(error) from None
@@ -116,6 +125,7 @@ class HttpsTransport:
         if self._connection is None:
             try:
                 self._connection = self._connect(time.monotonic() + self._whole_timeout_s)
+                self._used_at = time.monotonic()
             except (OSError, http.client.HTTPException) as error:
                 raise self._failure(error) from None
 
@@ -145,6 +155,7 @@ class HttpsTransport:
         if len(data) > MAX_BYTES:
             self.close()
             raise UnreachableError("the answer is longer than the protocol allows")
+        self._used_at = time.monotonic()
         if response.will_close:
             self.close()
         return Reply(response.status, response.headers.get_content_type(), data)
