@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from otscert.cli import show
@@ -19,7 +20,7 @@ def find_device(transaction: Transaction, config: Config, text: str) -> Device:
     """The box with this id, label, name or serial number; by serial number the one in service."""
     found = _find(transaction, config, text)
     if found is None:
-        raise _nobody(text)
+        raise _nobody(text, transaction.units.named(text))
     return found
 
 
@@ -36,17 +37,24 @@ def find_box(transaction: Transaction, config: Config, text: str) -> tuple[Devic
     """A box or the stamped unit that it is: also one that has not enrolled yet, also by short id."""
     device = _find(transaction, config, text)
     # A box may say any serial number; the manifest's word for a unit counts before it.
-    units = [] if device is not None and _is_named(device, config, text) else transaction.units.named(text)
-    if len(units) > 1:
-        models = " and ".join(sorted(unit.model for unit in units))
-        raise CommandFailed(f"units of the models {models} have the serial number {text}: give the short id instead")
-    if units:
-        unit = units[0]
+    unit = None if device is not None and _is_named(device, config, text) else _unit(transaction, text)
+    if unit is not None:
         return transaction.devices.get(unit.device_id) if unit.device_id else None, unit
     if device is None:
         raise _nobody(text, or_unit=True)
     _refuse_several(transaction, text)
     return device, transaction.units.by_thumbprint(device.unit) if device.unit else None
+
+
+def find_unit(transaction: Transaction, text: str) -> Unit:
+    """The stamped unit with this serial number or short id."""
+    unit = _unit(transaction, text)
+    if unit is None:
+        raise CommandFailed(
+            f"no stamped unit has the serial number or short id {show.printable(text)!r}: otscert factory list shows"
+            " the batches that were imported"
+        )
+    return unit
 
 
 def device_view(device: Device, config: Config) -> dict[str, Any]:
@@ -94,6 +102,14 @@ def _find(transaction: Transaction, config: Config, text: str) -> Device | None:
     return transaction.devices.find(text) or transaction.devices.find(_label(config, text))
 
 
+def _unit(transaction: Transaction, text: str) -> Unit | None:
+    units = transaction.units.named(text)
+    if len(units) > 1:
+        models = " and ".join(sorted(unit.model for unit in units))
+        raise CommandFailed(f"units of the models {models} have the serial number {text}: give the short id instead")
+    return units[0] if units else None
+
+
 def _label(config: Config, text: str) -> str:
     return text.rstrip(".").lower().removesuffix(f".{config.zone.origin}")
 
@@ -119,7 +135,12 @@ def _refuse_several(transaction: Transaction, text: str) -> None:
         raise CommandFailed(f"{show.printable(text)!r} is the serial number of several boxes: give an id. {ids}")
 
 
-def _nobody(text: str, *, or_unit: bool = False) -> CommandFailed:
+def _nobody(text: str, units: Sequence[Unit] = (), *, or_unit: bool = False) -> CommandFailed:
+    for unit in units:
+        what = f"{show.printable(text)!r} is a stamped unit of batch {unit.batch}"
+        if unit.device_id is not None:
+            return CommandFailed(f"{what}, which is the box {unit.device_id}: give that id")
+        return CommandFailed(f"{what}, not enrolled yet: otscert factory show {unit.short_id}")
     what = "no box has the id, label, name or serial number"
     more = ", and no unit the short id or serial number" if or_unit else ""
     return CommandFailed(f"{what} {show.printable(text)!r}{more}: otscert device list shows all boxes")

@@ -1,4 +1,4 @@
-"""`otscert factory`: stamp units, import their manifest, and look at a unit or an image before it leaves the line."""
+"""`otscert factory`: stamp units, import their manifest, look at a unit or an image before it leaves the line."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import typer
 from otscert.cli import database, factory_options, show
 from otscert.cli.factory_options import KeyOption
 from otscert.cli.factory_stamp import stamp_batch
+from otscert.cli.factory_units import list_units, show_unit
 from otscert.cli.findings import print_findings
 from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
 from otscert.cli.progress import Progress
-from otscert.config import Config
 from otscert.domain.unit import Unit
 from otscert.factory.checks import Check, Verdict
 from otscert.factory.errors import FactoryError, ManifestRefused
@@ -31,7 +31,7 @@ from otscert.store.transaction import Transaction
 
 
 def commands() -> typer.Typer:
-    group = typer.Typer(help="The maker's line: stamp, import, verify, lint.", no_args_is_help=True)
+    group = typer.Typer(help="The maker's line: stamp, import, list, verify, lint.", no_args_is_help=True)
     group.command(
         "stamp",
         short_help="Make secrets, labels and the manifest of a batch.",
@@ -46,6 +46,16 @@ def commands() -> typer.Typer:
         short_help="Let the units of a manifest enrol.",
         epilog=examples("otscert factory import batch-7/manifest.jsonl"),
     )(import_manifest)
+    group.command(
+        "list",
+        short_help="Imported batches, or the units of one.",
+        epilog=examples("otscert factory list", "otscert factory list --batch batch-7 --limit 20"),
+    )(list_units)
+    group.command(
+        "show",
+        short_help="What became of a stamped unit.",
+        epilog=examples("otscert factory show SN-00042", "otscert factory show 7kq2mzt4xw5a --json"),
+    )(show_unit)
     group.command(
         "verify",
         short_help="Does a stamped unit work?",
@@ -85,15 +95,16 @@ def import_manifest(
     finally:
         progress.finish()
     header = read.header
+    hindrance = factory_options.hindrance(header.model, loaded)
     if as_json:
         view = {"model": header.model, "batch": header.batch, "units": header.count, "outcome": outcome.value}
         show.print_json(view)
     elif outcome is Outcome.KNOWN:
         typer.echo(f"Batch {header.batch} was imported before: its {header.count} units are here, just like this.")
     else:
-        now = "" if _hindrance(header.model, loaded) else " They may enrol now."
+        now = "" if hindrance else " They may enrol now."
         typer.echo(f"Imported {header.count} units of model {header.model}, batch {header.batch}.{now}")
-    if hindrance := _hindrance(header.model, loaded):
+    if hindrance:
         typer.echo(f"otscert: {hindrance}", err=True)
 
 
@@ -137,14 +148,6 @@ def lint_image(
         typer.echo("The image holds no state of a box, no secret of a unit, and no saved seed.")
         return
     _print(checks, as_json=as_json)
-
-
-def _hindrance(model: str, loaded: Config) -> str | None:
-    """Why imported units cannot enrol yet."""
-    if model not in loaded.models:
-        adding = factory_options.adding(model)
-        return f"this HQ has no model {model} yet, so the units are refused until it has: {adding}"
-    return factory_options.no_factory_policy(model, loaded)
 
 
 def _known(transaction: Transaction, *, thumbprint: str) -> Unit | None:

@@ -53,6 +53,13 @@ def no_factory_policy(model: str, loaded: Config) -> str | None:
     )
 
 
+def hindrance(model: str, loaded: Config) -> str | None:
+    """Why imported units of this model cannot enrol yet."""
+    if model not in loaded.models:
+        return f"this HQ has no model {model} yet, so the units are refused until it has: {adding(model)}"
+    return no_factory_policy(model, loaded)
+
+
 def adding(model: str) -> str:
     """The command that adds a model for stamped units."""
     return f"otscert model add {model} --policy {Policy.FACTORY}"

@@ -125,6 +125,7 @@ CREATE TABLE factory_unit (
     UNIQUE (model, serial)
 ) STRICT;
 CREATE INDEX factory_unit_by_serial ON factory_unit (serial);
+CREATE INDEX factory_unit_by_batch ON factory_unit (batch, serial, short_id, model, state, device_id);
 
 -- Serial numbers that never enrol, stamped or not.
 CREATE TABLE blocked_serial (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from otscert.domain.unit import Unit, UnitState
@@ -21,6 +22,17 @@ def _unit(row: tuple[Any, ...]) -> Unit:
 def _unique(unit: Unit) -> tuple[object, ...]:
     """What no other unit may have."""
     return unit.thumbprint, unit.seal_key, ("short id", unit.short_id), (unit.model, unit.serial)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchCount:
+    """A batch, and how many of its units are in each state."""
+
+    name: str
+    models: tuple[str, ...]
+    units: int
+    enrolled: int
+    states: Mapping[str, int]
 
 
 class Units:
@@ -42,6 +54,46 @@ class Units:
         """The unit with this short id, or up to two with this serial number (of different models)."""
         unit = self._sql(f"SELECT {_COLUMNS} FROM factory_unit WHERE short_id = ?", (text,)).fetchone()
         rows = [unit] if unit else self._sql(f"SELECT {_COLUMNS} FROM factory_unit WHERE serial = ? LIMIT 2", (text,))
+        return [_unit(row) for row in rows]
+
+    def batches(self, *, after: str, limit: int) -> list[BatchCount]:
+        """Batches by name; one look into the index for each, whatever the number of units before it."""
+        found: list[BatchCount] = []
+        while len(found) < limit:
+            row = self._sql(
+                "SELECT batch FROM factory_unit WHERE batch > ? ORDER BY batch LIMIT 1", (after,)
+            ).fetchone()
+            if row is None:
+                break
+            after = row[0]
+            found.append(self._count(after))
+        return found
+
+    def _count(self, batch: str) -> BatchCount:
+        rows = self._sql(
+            "SELECT model, state, count(*), count(device_id) FROM factory_unit WHERE batch = ?"
+            " GROUP BY model, state ORDER BY model, state",
+            (batch,),
+        ).fetchall()
+        states: dict[str, int] = {}
+        for _, state, units, _ in rows:
+            states[state] = states.get(state, 0) + units
+        return BatchCount(
+            name=batch,
+            models=tuple(dict.fromkeys(row[0] for row in rows)),
+            units=sum(row[2] for row in rows),
+            enrolled=sum(row[3] for row in rows),
+            states=states,
+        )
+
+    def of_batch(self, batch: str, *, after: Unit | None, limit: int) -> list[Unit]:
+        """Units of a batch by serial number, from behind this one."""
+        last = (after.serial, after.short_id) if after else ("", "")
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM factory_unit WHERE batch = ? AND (serial, short_id) > (?, ?)"
+            " ORDER BY serial, short_id LIMIT ?",
+            (batch, *last, limit),
+        )
         return [_unit(row) for row in rows]
 
     def like(self, units: Sequence[Unit]) -> list[Unit]:
