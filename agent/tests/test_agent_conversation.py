@@ -252,6 +252,39 @@ def test_after_each_problem_the_box_comes_through(
     assert one.disk.current_pair() is not None
 
 
+@pytest.mark.parametrize(
+    ("message", "verdict"),
+    [
+        (messages.Refused(reason="no", final=True), "not admitted"),
+        (messages.Refused(reason="not today", final=False), "not admitted"),
+        (messages.Problem(type=ProblemType.BLOCKED_UNIT.value, title="No.", status=403), "not admitted"),
+        (messages.Problem(type=ProblemType.UNAVAILABLE.value, title="No.", status=503), None),
+    ],
+)
+def test_what_hq_has_decided_about_a_box_is_noted_for_its_pages(
+    hq: FakeHq, box: MakeBox, message: Any, verdict: str | None
+) -> None:
+    hq.refusals = [
+        lambda call: (
+            hq.sign(message, hq._key(call.request).thumbprint(), call.request) if "enroll" in call.path else None
+        )
+    ] * 2
+    one = box(time=HeldTime(0))
+    with pytest.raises(Enough):
+        one.agent.run(until=Step.STEADY)
+    assert app.status(one.settings).get("verdict") == verdict
+
+
+def test_a_box_that_was_taken_out_of_service_notes_it_and_forgets_it_when_it_is_back(hq: FakeHq, box: MakeBox) -> None:
+    one = box()
+    one.agent.run(until=Step.STEADY)
+    hq.refusals = [problem(ProblemType.RETIRED, "checkin", hq)]
+    one.agent.advance()
+    assert app.status(one.settings)["verdict"] == "out of service"
+    one_check_in(one)
+    assert "verdict" not in app.status(one.settings)
+
+
 def test_hqs_wish_to_be_left_alone_is_granted(hq: FakeHq, box: MakeBox) -> None:
     hq.refusals = [problem(ProblemType.UNAVAILABLE, "enroll", hq, retry_after_s=77)]
     one = box()

@@ -49,6 +49,9 @@ def get(host: str = "192.168.1.5", first: str = "GET / HTTP/1.1", view: View | N
         (View(step="ENROL"), "Getting a certificate"),
         (View(step="ENROL", why="later"), "Waiting to be admitted"),
         (View(step="ENROL", why="a person decides", pairing_code="ABCDEFGH"), "Waiting for approval"),
+        (View(step="ENROL", why="HQ refused this box: no", verdict="not admitted"), "Not admitted"),
+        (View(step="HELLO", why="no manifest has it", verdict="not admitted"), "Not admitted"),
+        (View(step="STEADY", why="HQ's operator has ...", verdict="out of service"), "Out of service"),
         (View(step="CERTIFICATE"), "Getting a certificate"),
         (View(step="INSTALL"), "Getting a certificate"),
         (View(step="VERIFY_SERVED"), "Getting a certificate"),
@@ -72,6 +75,20 @@ def test_the_reason_is_there_for_whoever_helps() -> None:
 def test_the_pairing_code_is_large_and_in_two_halves() -> None:
     body = get(view=View(step="ENROL", why="a person decides", pairing_code="ABCDEFGH"))[1]
     assert '<p class="code"><b>ABCD</b><b>EFGH</b></p>' in body
+
+
+def test_the_code_is_shown_once_with_the_box_it_is_for_and_how_long_it_holds() -> None:
+    why = "a person decides: give the code ABCDEFGH to whoever runs HQ"
+    body = get(view=View(step="ENROL", why=why, pairing_code="ABCDEFGH", model="cam-2", serial="S<17"))[1]
+    assert "ABCDEFGH" not in body
+    assert "model cam-2, serial S&lt;17." in body
+    assert "15 minutes" in body
+    assert "serial" not in get(view=View(step="ENROL", why=why, pairing_code="ABCDEFGH", model="cam-2"))[1]
+
+
+def test_hqs_sentence_about_a_box_that_it_does_not_serve_is_there() -> None:
+    view = View(step="STEADY", why="HQ has taken this box <out> of service", verdict="out of service")
+    assert "<p>HQ has taken this box &lt;out&gt; of service</p>" in get(view=view)[1]
 
 
 def test_once_https_is_served_there_is_a_way_to_it() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -437,3 +438,18 @@ def test_commands_learn_none_of_the_agents_settings(monkeypatch: pytest.MonkeyPa
     environment = json.loads(seen.read_text())
     assert environment["OTHER"] == "kept"
     assert not [name for name in environment if name.startswith("OTSCERT_AGENT_")]
+
+
+@pytest.mark.parametrize(
+    ("why", "verdict", "begins"),
+    [
+        (None, None, "All is well."),
+        ("HQ cannot be reached", None, "This certificate is served."),
+        ("HQ's operator has taken this box out of service", "out of service", "Out of service"),
+        ("the unit is blocked", "not admitted", "Not admitted"),
+    ],
+)
+def test_all_is_well_only_when_it_is(why: str | None, verdict: str | None, begins: str) -> None:
+    shown = page.render(dataclasses.replace(STATUS, why=why, verdict=verdict))
+    assert f"<dt>State</dt><dd>{begins}" in shown
+    assert ("All is well" in shown) == (why is None)

@@ -24,7 +24,7 @@ from otscert_agent.errors import (
 )
 from otscert_agent.forget import forget
 from otscert_agent.parts import Handed, Parts
-from otscert_agent.reactions import Reaction, reaction_to
+from otscert_agent.reactions import NOT_ADMITTED, Reaction, reaction_to, verdict_of
 from otscert_agent.readiness import LOOK_S, WAITING, Readiness
 from otscert_agent.sealing import HOLD_FILE
 from otscert_agent.serving import Serving
@@ -290,14 +290,16 @@ class Agent:
 
     def _refused(self, reason: str, *, final: bool, retry_after_s: int | None) -> Event:
         why = f"HQ refused this box: {reason}"
-        return self._ask_person(why) if final else self._unsuccessful(why, retry_after_s)
+        if final:
+            return self._ask_person(why, verdict=NOT_ADMITTED)
+        return self._unsuccessful(why, retry_after_s, verdict=NOT_ADMITTED)
 
-    def _unsuccessful(self, why: str, retry_after_s: int | None) -> Event:
+    def _unsuccessful(self, why: str, retry_after_s: int | None, verdict: str | None = None) -> Event:
         """The transaction came to nothing. A box that has a pair goes on with it, and with its check-ins."""
         if self._can_settle():
             self._parts.report.problem(why)
             return Event.SETTLE
-        self._pause(self._anew.next_s(retry_after_s), why)
+        self._pause(self._anew.next_s(retry_after_s), why, **_as_note(verdict))
         return Event.NEW_HELLO
 
     def _can_settle(self) -> bool:
@@ -305,13 +307,13 @@ class Agent:
         asking = {Step.HELLO, Step.CHALLENGE, Step.ENROL, Step.CERTIFICATE}
         return self.step in asking and self._store.state.device_id is not None and self._serving.has_pair()
 
-    def _ask_person(self, why: str, retry_after_s: float | None = None) -> Event:
+    def _ask_person(self, why: str, retry_after_s: float | None = None, verdict: str | None = None) -> Event:
         if not self._parts.patient:
             raise ConfigError(why)
         self._parts.report.problem(why)
         if self._can_settle():
             return Event.SETTLE
-        self._pause(max(self._backoff.longest_s(), retry_after_s or 0.0), why)
+        self._pause(max(self._backoff.longest_s(), retry_after_s or 0.0), why, **_as_note(verdict))
         return self._try_later()
 
     def _try_later(self) -> Event:
@@ -358,7 +360,7 @@ class Agent:
             self._checkin_s = 0.0
             return Event.SETTLE
         if reaction in {Reaction.ASK_PERSON, Reaction.CHECK_IN}:
-            return self._ask_person(why, problem.retry_after_s)
+            return self._ask_person(why, problem.retry_after_s, verdict_of(problem.type))
         if reaction is Reaction.RAISE_SEQ and problem.last_seq is not None:
             if problem.last_seq >= MAX_SEQ:
                 return self._spent(f"{why} (HQ remembers the highest sequence number there is)")
@@ -410,3 +412,7 @@ class Agent:
         seconds = min(seconds, LONGEST_WAIT_S)
         self._say_waiting(seconds, why, **more)
         self._parts.waiter.wait(seconds)
+
+
+def _as_note(verdict: str | None) -> dict[str, str]:
+    return {"verdict": verdict} if verdict else {}

@@ -36,6 +36,11 @@ _STATES = {
     "HOLD": "On hold, until the maker lets it go on.",
     "DAMAGED": "This box's memory is damaged. It serves this certificate and gets no other one.",
 }
+_VERDICTS = {
+    "out of service": "Out of service: the maker has taken this box out of service. It gets no other certificate.",
+    "not admitted": "Not admitted: the maker's server gives this box no other certificate.",
+}
+_UNHEARD = "This certificate is served. News from the maker's server is waited for."
 _UNDER_WAY = "A certificate is being obtained; what you see is served meanwhile."
 
 
@@ -50,6 +55,7 @@ class BoxStatus:
     not_before: int
     not_after: int
     why: str | None = None
+    verdict: str | None = None  # HQ's about the box, as `reactions` calls it
 
 
 def render(status: BoxStatus) -> str:
@@ -57,12 +63,18 @@ def render(status: BoxStatus) -> str:
         ("Name", status.name or "none yet"),
         ("Certificate valid from", _utc(status.not_before)),
         ("Certificate valid until", _utc(status.not_after)),
-        ("State", _STATES.get(status.state, _UNDER_WAY)),
+        ("State", _state(status)),
     ]
     if status.why:
-        rows.append(("Waiting for", status.why))
+        rows.append(("The maker's server says" if status.verdict else "Waiting for", status.why))
     body = "".join(f"<dt>{html.escape(term)}</dt><dd>{html.escape(text)}</dd>" for term, text in rows)
     return _PAGE.format(title=html.escape(status.name or "This box"), rows=body)
+
+
+def _state(status: BoxStatus) -> str:
+    if status.verdict in _VERDICTS:
+        return _VERDICTS[status.verdict]
+    return _UNHEARD if status.state == _WELL and status.why else _STATES.get(status.state, _UNDER_WAY)
 
 
 def answer(request: bytes, status: BoxStatus) -> bytes:

@@ -105,6 +105,7 @@ class Pages:
             names=facts.names,
             state=present["step"],
             why=present["why"],
+            verdict=present.get("verdict"),
             device_id=self._store.state.device_id or "",
             not_before=facts.not_before,
             not_after=facts.not_after,
@@ -117,7 +118,10 @@ class Pages:
         return plain_page.View(
             step=present["step"],
             why=present["why"],
+            verdict=present.get("verdict"),
             pairing_code=present.get("pairing_code"),
+            model=self._settings.model,
+            serial=self._settings.serial,
             online=hardware.is_online(),
             url=self._url(),
         )

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 from otscert_agent import http_head
+from otscert_agent.reactions import NOT_ADMITTED, OUT_OF_SERVICE
 from otscert_agent.steps import Step
 
 REFRESH_S = 5
+CODE_LIFE = "A code holds for 15 minutes; then this page shows another one."  # protocol.md, "Approval"
 
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width"><meta http-equiv="refresh" content="{refresh_s}">
@@ -42,7 +44,10 @@ class View:
 
     step: str
     why: str | None = None
+    verdict: str | None = None  # HQ's about the box, as `reactions` calls it
     pairing_code: str | None = None
+    model: str = ""
+    serial: str = ""
     online: bool = True
     url: str | None = None
 
@@ -63,6 +68,11 @@ def _always(_view: View) -> bool:
 def _explained(view: View) -> bool:
     return view.why is not None
 
+
+_VERDICTS = {
+    OUT_OF_SERVICE: ("Out of service", "It gets no other certificate. Whoever made this box can help."),
+    NOT_ADMITTED: ("Not admitted", "Whoever made this box can help. It asks again by itself, but seldom."),
+}
 
 # The first row that fits: the steps, when it fits, the heading, the sentences.
 _ROWS: tuple[tuple[frozenset[Step], Callable[[View], bool], str, list[str]], ...] = (
@@ -121,9 +131,13 @@ _ROWS: tuple[tuple[frozenset[Step], Callable[[View], bool], str, list[str]], ...
 
 def message(view: View) -> Message:
     """What is to be said in this state, in an owner's words."""
+    if view.verdict in _VERDICTS:
+        title, sentence = _VERDICTS[view.verdict]
+        return Message(title, [*([view.why] if view.why else []), sentence])
     for steps, fits, title, sentences in _ROWS:
         if view.step in {step.value for step in steps} and fits(view):
-            known = view.why is None or title.lower() in view.why
+            code = view.pairing_code  # shown large; what HQ says about it only repeats that
+            known = view.why is None or title.lower() in view.why or bool(code and code in view.why)
             return Message(title, sentences, None if known else view.why)
     return Message("Starting", ["This box has just been switched on."], view.why)
 
@@ -136,6 +150,8 @@ def render(view: View) -> str:
         half = (len(code) + 1) // 2
         groups = "".join(f"<b>{html.escape(group)}</b>" for group in (code[:half], code[half:]) if group)
         parts.append(f'<p class="code">{groups}</p>')
+        unit = f"model {view.model}, serial {view.serial}" if view.serial else f"model {view.model}"
+        parts.append(f"<p>This box: {html.escape(unit)}.</p><p>{CODE_LIFE}</p>")
     if said.detail:
         parts.append(f"<p><small>{html.escape(said.detail)}</small></p>")
     if view.url:

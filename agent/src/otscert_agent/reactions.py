@@ -50,6 +50,21 @@ REACTIONS: dict[ProblemType, Reaction] = {
     ProblemType.UNAVAILABLE: Reaction.AGAIN,
 }
 
+OUT_OF_SERVICE, NOT_ADMITTED = "out of service", "not admitted"  # what pages have a heading of their own for
+_VERDICTS: dict[ProblemType, str] = {
+    ProblemType.RETIRED: OUT_OF_SERVICE,
+    ProblemType.UNKNOWN_MODEL: NOT_ADMITTED,
+    ProblemType.BAD_TOKEN: NOT_ADMITTED,
+    ProblemType.UNKNOWN_UNIT: NOT_ADMITTED,
+    ProblemType.BLOCKED_UNIT: NOT_ADMITTED,
+    ProblemType.LOW_ASSURANCE: NOT_ADMITTED,
+}
+
+
+def verdict_of(problem_type: str) -> str | None:
+    """What HQ has decided about the box with this problem, if it has."""
+    return next((verdict for kind, verdict in _VERDICTS.items() if kind.value == problem_type), None)
+
 
 def reaction_to(problem_type: str) -> Reaction:
     """The reaction to a problem's `type`; a type of a later protocol is answered with patience."""
