@@ -299,7 +299,7 @@ def test_what_only_people_can_change_is_said_in_hqs_words_and_what_is_served_sta
     hq.refusals = [lambda call: hq.sign(message, hq._key(call.request).thumbprint(), call.request)] * 50
     with pytest.raises(Enough):
         one.agent.run()
-    assert one.lines("problem")[0]["why"] == "No.: Ask the maker."
+    assert one.lines("problem")[0]["why"] == "Ask the maker."
     assert one.agent.step is Step.STEADY
     assert one.disk.current_pair() == pair
     assert sum(one.time.waits) / len(calls(hq, "checkin")) > 600

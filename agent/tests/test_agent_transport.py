@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -11,7 +12,8 @@ import pytest
 from agent.tests.harness.box import Enough, HeldTime, TestBox
 from agent.tests.harness.hq import Call, FakeHq
 
-from otscert_agent.errors import UnreachableError
+from otscert_agent import transport
+from otscert_agent.errors import ProblemError, UnreachableError
 from otscert_agent.steps import Step
 from otscert_agent.transport import HttpsTransport, client_context
 from otscert_agent.wire import messages
@@ -72,13 +74,13 @@ def start(hq: FakeHq) -> Iterator[Start]:
         server = HangingUp(hq, script)
         url = f"https://127.0.0.1:{server.port}"
         context = client_context(hq.roots_pem.decode(), clock_trusted=False)
-        transport = HttpsTransport(url, context, lambda _der: None, idle_s=idle_s)
-        made.append((server, transport))
-        return server, lambda body: transport.post(f"{url}/device/v1", body).body
+        https = HttpsTransport(url, context, lambda _der: None, idle_s=idle_s)
+        made.append((server, https))
+        return server, lambda body: https.post(f"{url}/device/v1", body).body
 
     yield begin
-    for server, transport in made:
-        transport.close()
+    for server, https in made:
+        https.close()
         server.stop()
 
 
@@ -143,3 +145,49 @@ def test_troubles_with_signed_answers_between_them_do_not_add_up(
         one.agent.run(until=Step.STEADY)
     assert "HQ cannot be reached" in "".join(line["why"] for line in one.lines("waiting"))
     assert max(one.time.waits) <= 5.0
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("https://127.0.0.1:{free}", "HQ cannot be reached: nobody listens at 127.0.0.1:{free}"),
+        ("https://127.0.0.1:{plain}", "HQ cannot be reached: the connection was closed"),
+    ],
+)
+def test_a_connection_that_fails_is_told_in_words(hq: FakeHq, url: str, why: str) -> None:
+    context = client_context(hq.roots_pem.decode(), clock_trusted=False)
+    with socket.socket() as unused, socket.create_server(("127.0.0.1", 0)) as listener:
+        unused.bind(("127.0.0.1", 0))  # and does not listen
+        ports = {"free": unused.getsockname()[1], "plain": listener.getsockname()[1]}
+        threading.Thread(target=hang_up_on_one, args=(listener,), daemon=True).start()
+        https = HttpsTransport(url.format(**ports), context, lambda _der: None)
+        with pytest.raises(UnreachableError) as caught:
+            https.connect()
+    assert str(caught.value) == why.format(**ports)
+
+
+def test_a_name_without_address_is_told_in_words() -> None:
+    error = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    assert transport._plainly(error, "hq.example.com", 443) == "no address was found for hq.example.com"
+    assert transport._plainly(OSError(113, "No route to host"), "hq.example.com", 443) == "No route to host"
+
+
+def test_what_does_not_speak_tls_is_told_in_words(hq: FakeHq) -> None:
+    context = client_context(hq.roots_pem.decode(), clock_trusted=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up_on_one, args=(listener, b"SSH-2.0-box\r\n"), daemon=True).start()
+        https = HttpsTransport(f"https://127.0.0.1:{listener.getsockname()[1]}", context, lambda _der: None)
+        with pytest.raises(UnreachableError, match=r"TLS failed: [a-z ]+$"):
+            https.connect()
+
+
+def hang_up_on_one(listener: socket.socket, greeting: bytes = b"") -> None:
+    with contextlib.suppress(OSError), listener.accept()[0] as connection:
+        connection.sendall(greeting)
+        connection.recv(65536)
+
+
+def test_hqs_detail_says_it_and_the_title_stands_in_for_one_that_is_missing() -> None:
+    bare = messages.Problem(type="urn:otscert:v1:retired", title="Out of service", status=403)
+    assert str(ProblemError(bare)) == "Out of service"
+    assert str(ProblemError(dataclasses.replace(bare, detail="HQ has taken it out"))) == "HQ has taken it out"

@@ -43,7 +43,7 @@ class ProblemError(AgentError):
     """HQ's signed answer is a problem; `problem.type` says which."""
 
     def __init__(self, problem: Problem) -> None:
-        super().__init__(f"{problem.title}: {problem.detail}" if problem.detail else problem.title)
+        super().__init__(problem.detail or problem.title)  # the detail says the same of this box
         self.problem = problem
 
 

@@ -142,7 +142,7 @@ class HttpsTransport:
             return UnreachableError(
                 f"what answers in HQ's place speaks no HTTP that is allowed ({type(error).__name__})"
             )
-        return UnreachableError(f"HQ cannot be reached: {str(error) or type(error).__name__}")
+        return UnreachableError(f"HQ cannot be reached: {_plainly(error, *self._origin[1:])}")
 
     def _post(self, path: str, body: bytes, ends: float) -> Reply:
         if self._connection is None:
@@ -170,6 +170,21 @@ class HttpsTransport:
             connection.close()
             raise
         return connection
+
+
+def _plainly(error: OSError, host: str | None, port: int) -> str:
+    """What happened to the connection, without the numbers of errno and the places in Python's own source."""
+    if isinstance(error, ConnectionRefusedError):
+        return f"nobody listens at {host}:{port}"
+    if isinstance(error, socket.gaierror):
+        return f"no address was found for {host}"
+    if isinstance(error, _HUNG_UP):
+        return "the connection was closed"
+    if isinstance(error, ssl.SSLError) and error.reason:  # OpenSSL's word for it, as WRONG_VERSION_NUMBER
+        return f"TLS failed: {error.reason.lower().replace('_', ' ')}"
+    if isinstance(error, TimeoutError):
+        return "the answer took too long"
+    return error.strerror or str(error) or type(error).__name__
 
 
 class _BoundedSocket(ssl.SSLSocket):
