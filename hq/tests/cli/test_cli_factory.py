@@ -213,7 +213,15 @@ def test_labels_lead_where_the_configuration_says(installed: Installation) -> No
         with (installed.folder / out / "line.csv").open(newline="") as file:
             return {row["url"].rpartition("/u/")[0] for row in csv.DictReader(file)}
 
-    assert urls("a") == {f"https://127.0.0.1:{installed.device_port}"}
+    public_url = f"https://127.0.0.1:{installed.device_port}"
+    assert urls("a") == {public_url}
+    for out, more, warned in (
+        ("a-2", (), True),
+        ("a-3", ("--hq-url", f"{public_url}/"), True),
+        ("a-4", ("--hq-url", "https://x.example"), False),
+    ):
+        done = stamp(installed, "--out", out, "--count", "1", *more)
+        assert (done.returncode, "a phone gets a certificate warning" in done.stderr) == (0, warned)
     text = installed.config.read_text()
     installed.config.write_text(f'{text}\n[factory]\nlabel_url = "https://start.example.com/box/"\n')
     assert urls("b") == {"https://start.example.com/box"}

@@ -14,6 +14,8 @@ PAGE = (Path(__file__).parents[3] / "docs" / "factory.md").read_text(encoding="u
 
 def test_the_commands_of_the_page_run_in_order(installed: Installation) -> None:
     installed.edit('policies = ["token"]', 'policies = ["factory", "token"]')
+    with installed.config.open("a") as file:
+        file.write('\n[factory]\nlabel_url = "https://start.example.com"\n')
     lines = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
     assert [line.split()[2] for line in lines] == ["stamp", "import", "verify", "verify", "lint"]
     (installed.folder / "rootfs" / "etc").mkdir(parents=True)

@@ -67,6 +67,13 @@ def stamp_batch(
     loaded = factory_options.stamping_config(config, needed=key is None or not hq_url)
     _judge_model(model, loaded, force=force)
     label_url = _label_url(hq_url, loaded)
+    if loaded and label_url == loaded.public_url:
+        typer.echo(
+            f"otscert: QR codes lead to {label_url}/u/..., where HQ speaks to boxes under a root of its own:"
+            " a phone gets a certificate warning, and no page. Name a site of yours with factory.label_url or --hq-url"
+            " (docs/factory.md says what it serves)",
+            err=True,
+        )
     if out.exists():  # stamp looks again; here, so that no key is made for nothing
         raise CommandFailed(f"{out} exists; a batch is stamped into a new folder, and no secret is ever replaced")
     signer, made, key_file = factory_options.signing_key(key, loaded)
