@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from otscert.cli.show import event_rows
-from otscert.domain.device import Device, DeviceState
+from otscert.domain.device import Device, DeviceState, Retired
 from otscert.domain.order import Order, OrderState
 from otscert.domain.ratchet import Ratchet
 from otscert.store.certificates import Certificate
@@ -107,6 +107,17 @@ def fill(installed: Installation, *rows: Device | Order | Certificate) -> None:
     asyncio.run(write())
 
 
+def settle(installed: Installation, sha256: str, *, problem: str) -> None:
+    """The CA has revoked the certificate, or never will."""
+
+    async def write() -> None:
+        store = SqliteStore.open(installed.database)
+        await store.write(lambda transaction: transaction.revocations.done(sha256, now_s=NOW_S, problem=problem))
+        await store.close()
+
+    asyncio.run(write())
+
+
 def stored(installed: Installation, device_id: str) -> tuple[Device, list[str]]:
     async def read() -> tuple[Device | None, list[str]]:
         store = SqliteStore.open(installed.database)
@@ -186,6 +197,52 @@ def test_an_unknown_box_is_named(installed: Installation) -> None:
     done = installed.call("device", "show", "nobody\x1b[2J")
     assert done.returncode == 1
     assert "no box has the id, label, name or serial number 'nobody?[2J'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("SN-0044", "SN-0042"), ("sn-0042", "SN-0042"), ("nifty-babage-7k2q", "nifty-babbage-7k2q")]
+)
+def test_a_box_that_is_typed_wrong_is_suggested(installed: Installation, typed: str, meant: str) -> None:
+    fill(installed, device(1, serial="SN-0042", label="nifty-babbage-7k2q"), device(2))
+    done = installed.call("device", "show", typed)
+    assert done.returncode == 1
+    assert f"serial number {typed!r}: did you mean {meant}? otscert device list" in done.stderr
+
+
+def test_a_blocked_serial_number_is_shown_with_its_box(installed: Installation) -> None:
+    fill(installed, device(1), device(2))
+    assert as_json(installed, "device", "show", "id-1")["serial_blocked"] is None
+    assert installed.call("device", "block-serial", "box", "SN-1", "--reason", "stolen").returncode == 0
+    assert "SN-1, BLOCKED: stolen" in installed.call("device", "show", "id-1").stdout
+    lines = installed.call("device", "list").stdout.splitlines()
+    assert ["serial BLOCKED" in line for line in lines] == [False, True, False]
+    assert [each["serial_blocked"] for each in as_json(installed, "device", "list")["devices"]] == ["stolen", None]
+
+
+def test_the_list_says_why_a_name_ended(installed: Installation) -> None:
+    ends = list(Retired)
+    fill(
+        installed, *(device(number, state=DeviceState.RETIRED, retired=why) for number, why in enumerate(ends, start=1))
+    )
+    lines = installed.call("device", "list").stdout.splitlines()[1:]
+    words = ("ended: reset", "ended: transferred", "ended: replaced", "ended: retired")
+    assert [word in line for word, line in zip(words, lines, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize("revoked", ["", "the CA does not know it", None])
+def test_a_name_taken_back_shows_what_became_of_its_certificate(installed: Installation, revoked: str | None) -> None:
+    box = device(1)
+    done = order(1, of=box, state=OrderState.ISSUED, reason="issued")
+    last = certificate(done, days_left=40)
+    fill(installed, box, done, last)
+    assert installed.call("device", "reset", "id-1").returncode == 0
+    shown = installed.call("device", "show", "id-1").stdout
+    assert "certificate  none; its last one, from ca: to be revoked: HQ asks the CA" in shown
+    assert last.sha256 in shown
+    if revoked is not None:
+        settle(installed, last.sha256, problem=revoked)
+        state = as_json(installed, "device", "show", "id-1")["ended_certificate"]["state"]
+        assert state.startswith(f"not revoked: {revoked}" if revoked else "revoked at 20")
 
 
 def test_show_tells_who_admitted_it_what_it_serves_and_when_it_renews(installed: Installation) -> None:

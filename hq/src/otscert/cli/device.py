@@ -10,14 +10,20 @@ import typer
 from otscert.cli import approval, database, lifecycle, show
 from otscert.cli.device_lookup import device_view, find_device
 from otscert.cli.options import AfterOption, ConfigOption, JsonOption, LimitOption, examples, load_config
-from otscert.cli.views import certificate_view, event_view, order_view
+from otscert.cli.views import certificate_view, ended_certificate_view, event_view, order_view
 from otscert.config import Config
-from otscert.domain.device import Device, may_order
+from otscert.domain.device import Device, Retired, may_order
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 
 _LAST_ORDERS = 5
 _LAST_EVENTS = 10
+_ENDED = {
+    Retired.RESET: "ended: reset",
+    Retired.TRANSFER: "ended: transferred",
+    Retired.REPLACED: "ended: replaced",
+    Retired.REMOVED: "ended: retired",
+}
 
 
 def commands() -> typer.Typer:
@@ -43,29 +49,49 @@ def list_devices(
 ) -> None:
     """List the boxes, in the order of their ids."""
     loaded = load_config(config)
-    found = database.read(loaded, lambda transaction: transaction.devices.page(after_id=after, limit=limit + 1))
+    found = database.read(loaded, lambda transaction: _page(transaction, after=after, limit=limit + 1))
     page, more = found[:limit], len(found) > limit
+    last_id = page[-1][0].id if page else ""
     if as_json:
-        views = [device_view(device, loaded) for device in page]
-        show.print_json({"devices": views, "after": page[-1].id if more else None})
+        views = [{**device_view(device, loaded), "serial_blocked": blocked} for device, blocked in page]
+        show.print_json({"devices": views, "after": last_id if more else None})
         return
     now_s = int(time.time())
     rows = [
         (
             device.label,
             device.model,
-            device.state.value if may_order(device).allowed else f"{device.state.value}, no orders",
+            _state(device, blocked=blocked is not None),
             show.ago(device.last_seen_s, now_s=now_s),
             " ".join(device.addresses),
         )
-        for device in page
+        for device, blocked in page
     ]
     if not rows:
         typer.echo("No box yet." if not after else "No box after that one.", err=True)
         return
     show.print_table(("label", "model", "state", "seen", "addresses"), rows)
     if more:
-        typer.echo(f"There are more: --after {page[-1].id}", err=True)
+        typer.echo(f"There are more: --after {last_id}", err=True)
+
+
+def _blocked(transaction: Transaction, device: Device) -> str | None:
+    """Why its serial number is blocked, which may be empty; None when it is not."""
+    return transaction.units.blocked(device.model, device.serial) if device.serial is not None else None
+
+
+def _page(transaction: Transaction, *, after: str, limit: int) -> list[tuple[Device, str | None]]:
+    """Boxes with the reason for which their serial number is blocked, if it is."""
+    devices = transaction.devices.page(after_id=after, limit=limit)
+    return [(device, _blocked(transaction, device)) for device in devices]
+
+
+def _state(device: Device, *, blocked: bool) -> str:
+    if device.retired is not None:
+        state = _ENDED[device.retired]
+    else:
+        state = device.state.value if may_order(device).allowed else f"{device.state.value}, no orders"
+    return f"{state}, serial BLOCKED" if blocked else state
 
 
 def show_device(device: lifecycle.BoxArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
@@ -91,9 +117,14 @@ def show_device(device: lifecycle.BoxArgument, config: ConfigOption = None, *, a
 def _whole_view(transaction: Transaction, config: Config, text: str, *, now_s: int) -> dict[str, Any]:
     device = find_device(transaction, config, text)
     newest = transaction.certificates.newest(device.id)
+    ended = None if newest else transaction.certificates.last(device.id)
     return {
         **device_view(device, config),
+        "serial_blocked": _blocked(transaction, device),
         "certificate": certificate_view(newest, now_s=now_s) if newest else None,
+        "ended_certificate": ended_certificate_view(ended, transaction.revocations.outcome(ended.sha256), now_s=now_s)
+        if ended
+        else None,
         "serves_newest": _serves(device, newest),
         "orders": [order_view(order) for order in transaction.orders.of_device(device.id, limit=_LAST_ORDERS)],
         "events": [event_view(event) for event in transaction.events.of_device(device.id, limit=_LAST_EVENTS)],
@@ -113,7 +144,7 @@ def _fields(view: dict[str, Any], *, now_s: int) -> dict[str, str]:
         "addresses": " ".join(view["addresses"]) or "none",
         "id": view["id"],
         "model": f"{view['model']}, firmware {view['firmware']}",
-        "serial": view["serial"] or "none",
+        "serial": _serial(view),
         "state": f"{view['state']}: {view['may_order_reason']}" + (f" ({view['retired']})" if view["retired"] else ""),
         "in DNS": "yes" if view["in_dns"] else "no",
         "admitted": f"{view['admitted_at']} by {view['policy']}"
@@ -124,10 +155,23 @@ def _fields(view: dict[str, Any], *, now_s: int) -> dict[str, str]:
     return fields | _certificate_fields(view)
 
 
+def _serial(view: dict[str, Any]) -> str:
+    serial, reason = view["serial"] or "none", view["serial_blocked"]
+    return serial if reason is None else f"{serial}, BLOCKED" + (f": {reason}" if reason else "")
+
+
+def _ended_fields(view: dict[str, Any]) -> dict[str, str]:
+    none = "none" if view["retired"] else "none yet"
+    ended = view["ended_certificate"]
+    if ended is None:
+        return {"certificate": none}
+    return {"certificate": f"{none}; its last one, from {ended['issuer']}: {ended['state']}", "sha256": ended["sha256"]}
+
+
 def _certificate_fields(view: dict[str, Any]) -> dict[str, str]:
     certificate = view["certificate"]
     if certificate is None:
-        return {"certificate": "none yet"}
+        return _ended_fields(view)
     serves = {
         True: "yes, the newest certificate",
         False: f"another one than the newest: SHA-256 {view['served_sha256']}",

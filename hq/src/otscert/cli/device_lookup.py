@@ -7,6 +7,7 @@ from typing import Any
 
 from otscert.cli import show
 from otscert.cli.errors import CommandFailed
+from otscert.cli.near_names import did_you_mean
 from otscert.config import Config
 from otscert.domain.device import Device, may_order
 from otscert.domain.names import certificate_names
@@ -20,7 +21,7 @@ def find_device(transaction: Transaction, config: Config, text: str) -> Device:
     """The box with this id, label, name or serial number; by serial number the one in service."""
     found = _find(transaction, config, text)
     if found is None:
-        raise _nobody(text, transaction.units.named(text))
+        raise _nobody(transaction, text, transaction.units.named(text))
     return found
 
 
@@ -41,7 +42,7 @@ def find_box(transaction: Transaction, config: Config, text: str) -> tuple[Devic
     if unit is not None:
         return transaction.devices.get(unit.device_id) if unit.device_id else None, unit
     if device is None:
-        raise _nobody(text, or_unit=True)
+        raise _nobody(transaction, text, or_unit=True)
     _refuse_several(transaction, text)
     return device, transaction.units.by_thumbprint(device.unit) if device.unit else None
 
@@ -135,7 +136,7 @@ def _refuse_several(transaction: Transaction, text: str) -> None:
         raise CommandFailed(f"{show.printable(text)!r} is the serial number of several boxes: give an id. {ids}")
 
 
-def _nobody(text: str, units: Sequence[Unit] = (), *, or_unit: bool = False) -> CommandFailed:
+def _nobody(transaction: Transaction, text: str, units: Sequence[Unit] = (), *, or_unit: bool = False) -> CommandFailed:
     for unit in units:
         what = f"{show.printable(text)!r} is a stamped unit of batch {unit.batch}"
         if unit.device_id is not None:
@@ -143,4 +144,5 @@ def _nobody(text: str, units: Sequence[Unit] = (), *, or_unit: bool = False) -> 
         return CommandFailed(f"{what}, not enrolled yet: otscert factory show {unit.short_id}")
     what = "no box has the id, label, name or serial number"
     more = ", and no unit the short id or serial number" if or_unit else ""
-    return CommandFailed(f"{what} {show.printable(text)!r}{more}: otscert device list shows all boxes")
+    meant = did_you_mean(transaction, text)
+    return CommandFailed(f"{what} {show.printable(text)!r}{more}:{meant} otscert device list shows all boxes")

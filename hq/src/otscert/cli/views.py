@@ -10,6 +10,7 @@ from otscert.domain.renewal import Window, judge_renewal
 from otscert.store.certificates import Certificate
 from otscert.store.events import Event
 from otscert.store.requests import AdmissionRequest
+from otscert.store.revocations import Outcome
 
 _DAY_S = 86_400
 
@@ -58,6 +59,30 @@ def certificate_view(certificate: Certificate, *, now_s: int) -> dict[str, Any]:
             "next_question_at": None if certificate.ari_next_poll_s is None else moment(certificate.ari_next_poll_s),
         },
     }
+
+
+def ended_certificate_view(certificate: Certificate, outcome: Outcome | None, *, now_s: int) -> dict[str, Any]:
+    """The last certificate of an identity that is over; `state` says what became of it."""
+    return {
+        "sha256": certificate.sha256,
+        "serial": certificate.serial,
+        "issuer": certificate.issuer,
+        "order": certificate.order_id,
+        "not_after": moment(certificate.not_after_s),
+        "state": _ended(certificate, outcome, now_s=now_s),
+    }
+
+
+def _ended(certificate: Certificate, outcome: Outcome | None, *, now_s: int) -> str:
+    if outcome is not None and outcome.done_at_s is not None:
+        if not outcome.problem:
+            return f"revoked at {moment(outcome.done_at_s)}"
+        return f"not revoked: {outcome.problem}"
+    if certificate.not_after_s <= now_s:
+        return f"ended at {moment(certificate.not_after_s)}"
+    if outcome is None:
+        return f"left to end by itself at {moment(certificate.not_after_s)}"
+    return "to be revoked: HQ asks the CA" + (f"; the last try failed: {outcome.problem}" if outcome.problem else "")
 
 
 def _window_view(window: Window, certificate: Certificate) -> dict[str, Any]:

@@ -85,6 +85,15 @@ class Certificates:
         ).fetchone()
         return _certificate(row) if row else None
 
+    def last(self, device_id: str) -> Certificate | None:
+        """The newest one that the device ever had, of an identity that is over, too."""
+        row = self._sql(
+            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ?"
+            " ORDER BY issued_at_s DESC, not_after_s DESC LIMIT 1",
+            (device_id,),
+        ).fetchone()
+        return _certificate(row) if row else None
+
     def replace_all(self, device_id: str) -> list[Certificate]:
         """The device's identity is over: none of its certificates counts any more; returns them."""
         rows = self._sql(

@@ -73,6 +73,15 @@ class Devices:
         )
         return [_device(row) for row in rows]
 
+    def near(self, text: str, *, each: int) -> set[str]:
+        """Serial numbers and labels that stand next to this text in their order, up to `each` of them on each side."""
+        queries = (
+            f"SELECT {column} FROM device WHERE {column} {sign} ? ORDER BY {column} {order} LIMIT ?"
+            for column in ("serial", "label")
+            for sign, order in (("<", "DESC"), (">", "ASC"))
+        )
+        return {row[0] for query in queries for row in self._sql(query, (text, each))}
+
     def page(self, *, after_id: str, limit: int) -> list[Device]:
         rows = self._sql(
             f"SELECT {_COLUMNS} FROM device WHERE id > ? ORDER BY id LIMIT ?",
