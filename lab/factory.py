@@ -14,8 +14,8 @@ from pathlib import Path
 from lab.headquarters import STAMPED_MODEL, Headquarters
 from otscert.factory.importing import Importing, units_of
 from otscert.factory.reading import Manifest, read_manifest
-from otscert.factory.stamping import MANIFEST_FILE, UNITS, Batch, stamp
-from otscert.factory.unit_folder import SECRET_FILE, Form
+from otscert.factory.stamping import MANIFEST_FILE, Batch, stamp
+from otscert.factory.unit_folder import SECRET_FILE, UNITS_FOLDER, Form
 from otscert_agent.wire.keys import Signer
 
 
@@ -24,7 +24,7 @@ async def stamped_units(folder: Path, hq: Headquarters, serials: list[str]) -> l
     manifest = await asyncio.to_thread(_stamp, folder / "batch", serials)
     importing = Importing(manifest=manifest, units=units_of(manifest))
     await hq.running.store.write(lambda transaction: importing(transaction, now_s=int(time.time())))
-    return [(folder / "batch" / UNITS / serial / SECRET_FILE).read_bytes() for serial in serials]
+    return [(folder / "batch" / UNITS_FOLDER / serial / SECRET_FILE).read_bytes() for serial in serials]
 
 
 def _stamp(out: Path, serials: list[str]) -> Manifest:

@@ -261,6 +261,38 @@ def test_what_is_wrong_with_a_unit_is_told_without_its_secret(installed: Install
     assert (wrong.returncode, "--root" in wrong.stderr) == (2, True)
 
 
+def test_a_wrong_folder_is_no_fault_of_a_unit(installed: Installation) -> None:
+    assert stamp(installed, "--out", "b", "--count", "1", "--first-serial", "7").returncode == 0
+    for folder, why in (
+        ("nothing", "nothing is not there"),
+        ("b/line.csv", "b/line.csv is not a folder"),
+        ("b", "b is the folder of a batch"),
+        ("b/units", "b/units is the folder of a batch"),
+    ):
+        done = installed.call("factory", "verify", folder)
+        assert (done.returncode, why in done.stdout) == (1, True), done.stdout
+        assert "off the line" not in done.stdout
+    assert "such as b/units/7" in installed.call("factory", "verify", "b").stdout
+
+
+def test_a_serial_number_that_was_stamped_twice_and_a_model_that_hq_lacks_are_told_of(served: Installation) -> None:
+    for name in ("a", "b"):
+        assert stamp(served, "--out", name, "--batch", name, "--count", "1", "--first-serial", "7").returncode == 0
+    assert served.call("factory", "import", "a/manifest.jsonl").returncode == 0
+    twice = served.call("factory", "verify", "b/units/7")
+    assert twice.returncode == 1
+    assert "HQ has 7 of batch a with another key: stamped twice" in twice.stdout
+    options = ("--model", "bx", "--force", "--out", "c", "--count", "1", "--first-serial", "8")
+    assert served.call("factory", "stamp", *options).returncode == 0
+    for then in (", then otscert factory import", ""):
+        unknown = served.call("factory", "verify", "c/units/8")
+        assert unknown.returncode == 1
+        assert "HQ has no model bx" in unknown.stdout
+        assert f"otscert model add bx --policy factory{then}" in " ".join(unknown.stdout.split())
+        assert served.call("factory", "import", "c/manifest.jsonl").returncode == 0
+    assert "factory import" not in unknown.stdout
+
+
 def test_a_unit_that_hq_did_not_judge_does_not_pass(installed: Installation) -> None:
     hello = ("--hq", f"https://127.0.0.1:{installed.device_port}", "--root", "hq-data/pki/root.pem")
     with installed.started("serve", "--json") as hq:

@@ -24,7 +24,7 @@ from otscert.factory.image import Image
 from otscert.factory.importing import Importing, Outcome, units_of
 from otscert.factory.linting import lint
 from otscert.factory.reading import read_manifest
-from otscert.factory.verifying import check_manifest, check_table, read_unit
+from otscert.factory.verifying import StampedUnit, check_manifest, check_table, read_unit
 from otscert.ops import doctor_finding
 from otscert.ops.doctor_finding import Finding
 from otscert.store.transaction import Transaction
@@ -127,8 +127,9 @@ def verify(
         if manifest is not None:
             checks.append(check_manifest(unit, manifest, factory_options.trusted_keys(loaded, key)))
         if loaded is not None and loaded.database.exists():
-            thumbprint = unit.factory.public.thumbprint()
-            checks.append(check_table(unit, database.read(loaded, partial(_known, thumbprint=thumbprint))))
+            known, namesake = database.read(loaded, partial(_at_hq, unit=unit))
+            lacks_model = "" if unit.facts.model in loaded.models else factory_options.adding(unit.facts.model)
+            checks.append(check_table(unit, known, namesake=namesake, lacks_model=lacks_model))
         if hq and root is not None:
             from otscert.factory.hello_check import check_hello  # noqa: PLC0415 - an HTTP client, for this alone
             from otscert.factory.hq_hello import Trusted  # noqa: PLC0415 - as above
@@ -150,8 +151,10 @@ def lint_image(
     _print(checks, as_json=as_json)
 
 
-def _known(transaction: Transaction, *, thumbprint: str) -> Unit | None:
-    return transaction.units.by_thumbprint(thumbprint)
+def _at_hq(transaction: Transaction, *, unit: StampedUnit) -> tuple[Unit | None, Unit | None]:
+    """The unit with this one's key, and the one with its serial number."""
+    units, facts = transaction.units, unit.facts
+    return units.by_thumbprint(unit.factory.public.thumbprint()), units.by_serial(facts.model, facts.serial)
 
 
 def _print(checks: Sequence[Check], *, as_json: bool) -> None:

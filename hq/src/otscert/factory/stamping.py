@@ -22,14 +22,13 @@ from otscert.domain import setup_code
 from otscert.factory.errors import FactoryError
 from otscert.factory.labels import A_SHEET, Label, page_of, write_sheet
 from otscert.factory.manifest import Header, ManifestWriter, Row
-from otscert.factory.unit_folder import Form, UnitFacts, sync_folder, write_durably, write_unit
+from otscert.factory.unit_folder import UNITS_FOLDER, Form, UnitFacts, sync_folder, write_durably, write_unit
 from otscert_agent.wire import b64
 from otscert_agent.wire.factory import SECRET_BYTES, Factory
 from otscert_agent.wire.keys import Signer
 
 MANIFEST_FILE = "manifest.jsonl"
 LINE_FILE = "line.csv"
-UNITS = "units"
 _SHORT_ID_BYTES = 8
 _SHORT_ID_LENGTH = 12
 COLUMNS = ("serial", "short_id", "setup_code", "folder", "labels", "page", "url")
@@ -63,11 +62,11 @@ Progress = Callable[[str, int, int], None]
 def stamp(batch: Batch, out: Path, signer: Signer, progress: Progress = lambda _what, _done, _all: None) -> list[str]:
     """Make the folder `out`, whole or not at all; returns the names in it. Raises `FactoryError`."""
     with _made_whole(out) as folder:
-        stamped = _stamp_units(batch, folder / UNITS, progress)
+        stamped = _stamp_units(batch, folder / UNITS_FOLDER, progress)
         sheets = _write_labels(batch, stamped, folder, progress)
         _write_line(stamped, folder / LINE_FILE)
         _write_manifest(batch, stamped, signer, folder / MANIFEST_FILE)
-    return [MANIFEST_FILE, LINE_FILE, *sheets, UNITS]
+    return [MANIFEST_FILE, LINE_FILE, *sheets, UNITS_FOLDER]
 
 
 @contextmanager
@@ -197,7 +196,7 @@ def _write_line(stamped: Sequence[_Stamped], path: Path) -> None:
                 unit.row.serial,
                 unit.row.short_id,
                 unit.setup_code,
-                f"{UNITS}/{unit.row.serial}",
+                f"{UNITS_FOLDER}/{unit.row.serial}",
                 _sheet_name(sheet),
                 page_of(place),
                 unit.url,

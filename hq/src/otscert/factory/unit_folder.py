@@ -22,6 +22,8 @@ UBOOT_FILE = "uboot.env"
 UBOOT_SECRET = "otscert_factory"  # noqa: S105 - a variable's name
 UBOOT_SERIAL = "otscert_serial"
 UNIT_FILE = "unit.json"
+UNITS_FOLDER = "units"
+"""In a batch: a folder for each unit."""
 HOLD_FILE = "hold"
 VERSION = 1
 _MOST_BYTES = 4096

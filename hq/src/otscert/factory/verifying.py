@@ -14,7 +14,7 @@ from otscert.domain.unit import Unit, UnitState
 from otscert.factory.checks import Check, Verdict, bad, good
 from otscert.factory.errors import FactoryError
 from otscert.factory.reading import find_row
-from otscert.factory.unit_folder import HOLD_FILE, UNIT_FILE, UnitFacts, read_facts, read_secret
+from otscert.factory.unit_folder import HOLD_FILE, UNIT_FILE, UNITS_FOLDER, UnitFacts, read_facts, read_secret
 from otscert_agent.wire import b64
 from otscert_agent.wire.factory import Factory
 from otscert_agent.wire.keys import PublicKey
@@ -33,6 +33,8 @@ class StampedUnit:
 def read_unit(folder: Path) -> tuple[StampedUnit | None, list[Check]]:
     """The unit, None when its folder cannot be used, and what there is to say about its files."""
     checks: list[Check] = []
+    if misplaced := _no_unit_there(folder):
+        return None, [misplaced]
     try:
         path, mode, factory = read_secret(folder)
     except FactoryError as error:
@@ -60,6 +62,24 @@ def read_unit(folder: Path) -> tuple[StampedUnit | None, list[Check]]:
     if (folder / HOLD_FILE).exists():
         checks.append(good("unit.hold", f"the file {HOLD_FILE} is there: the box waits until it is removed"))
     return unit, checks
+
+
+def _no_unit_there(folder: Path) -> Check | None:
+    """Whether whoever asks looks in the wrong place, which is no fault of a unit."""
+    name, why = "unit.folder", "there is no unit to look at"
+    try:
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "is not there"
+            return bad(
+                name, f"{folder} {what}", why=why, mend="name the folder of a unit, such as batch-7/units/SN-00042"
+            )
+        units = folder if folder.name == UNITS_FOLDER else folder / UNITS_FOLDER
+        some = sorted(each for each in units.iterdir() if each.is_dir())[:1] if units.is_dir() else []
+    except OSError as error:
+        return bad(name, f"{folder} cannot be read: {error.strerror}", why=why, mend="look as a user that may read it")
+    if not some:
+        return None
+    return bad(name, f"{folder} is the folder of a batch", why=why, mend=f"name one of its units, such as {some[0]}")
 
 
 def _check_keys(unit: StampedUnit) -> Check:
@@ -91,16 +111,14 @@ def check_manifest(unit: StampedUnit, path: Path, trusted: Collection[PublicKey]
     return good(name, f"the manifest of batch {header.batch} has this unit, with these keys")
 
 
-def check_table(unit: StampedUnit, known: Unit | None) -> Check:
-    """What HQ's own table says."""
+def check_table(unit: StampedUnit, known: Unit | None, *, namesake: Unit | None = None, lacks_model: str = "") -> Check:
+    """What HQ's own table says: of this key (`known`), and of the serial number (`namesake`).
+
+    `lacks_model` is the command that adds the unit's model to HQ, empty when HQ has it.
+    """
     facts, public, name = unit.facts, unit.factory.public, "hq.table"
-    if known is None:
-        return bad(
-            name,
-            f"HQ does not have unit {facts.serial}",
-            why="it would be refused as unknown-unit",
-            mend="otscert factory import the manifest of its batch",
-        )
+    if known is None or lacks_model:
+        return _not_at_hq(name, facts, known=known, namesake=namesake, lacks_model=lacks_model)
     told = (known.model, known.serial, known.short_id, known.sign_key, known.seal_key)
     if told != (facts.model, facts.serial, facts.short_id, public.sign.raw, public.seal):
         what = f"HQ has this key as unit {known.serial} of model {known.model}, with other data than {UNIT_FILE}"
@@ -117,3 +135,28 @@ def check_table(unit: StampedUnit, known: Unit | None) -> Check:
             mend="if it was switched on for a test, nothing needs to be done: it gets a new name when it is reset",
         )
     return good(name, f"HQ knows unit {facts.serial}, and it has not enrolled yet")
+
+
+def _not_at_hq(name: str, facts: UnitFacts, *, known: Unit | None, namesake: Unit | None, lacks_model: str) -> Check:
+    """HQ lacks the unit, or its model, or both."""
+    if known is None and namesake is not None:
+        return bad(
+            name,
+            f"HQ has {facts.serial} of batch {namesake.batch} with another key: stamped twice",
+            why="the unit would be refused as unknown-unit, and its batch cannot be imported",
+            mend=f"write the files of batch {namesake.batch} into this unit, or stamp it under a new serial number",
+        )
+    if lacks_model:
+        import_too = ", then otscert factory import the manifest of its batch" if known is None else ""
+        return bad(
+            name,
+            f"HQ has no model {facts.model}, which unit {facts.serial} was stamped for",
+            why="its hello would be refused",
+            mend=f"{lacks_model}{import_too}",
+        )
+    return bad(
+        name,
+        f"HQ does not have unit {facts.serial}",
+        why="it would be refused as unknown-unit",
+        mend="otscert factory import the manifest of its batch",
+    )
