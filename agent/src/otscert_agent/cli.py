@@ -10,13 +10,14 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from otscert_agent import __version__, config
+from otscert_agent import __version__, config, words
 from otscert_agent.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -27,15 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)
     try:
-        return _run(options)
+        status = _run(options)
+        sys.stdout.flush()  # what is still to be written fails here, not after the last line of this file
     except KeyboardInterrupt:
         return 0
+    except BrokenPipeError:  # nobody reads on, as behind `| head -1`; what was begun is as after a power cut
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except ConfigError as error:
         print(f"otscert-agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
         return 2
     except AgentError as error:
         print(f"otscert-agent: {error}", file=sys.stderr)  # noqa: T201  # a person reads it
         return 1
+    return status
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -75,9 +81,8 @@ def _show(found: dict[str, object], *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(found))  # noqa: T201  # the command's output
     else:
-        for name, value in found.items():
-            text = ", ".join(value) if isinstance(value, list) else value
-            print(f"{name.replace('_', ' ')}: {'-' if text in (None, '') else text}")  # noqa: T201  # the output
+        for line in words.status_lines(found, time.time()):
+            print(line)  # noqa: T201  # the output
     return 0
 
 

@@ -15,14 +15,17 @@ from typing import Any, Callable, TextIO
 
 from otscert_agent.disk import Disk
 from otscert_agent.errors import StateError
+from otscert_agent.words import one_line, span
 
 NOTE = "status.json"
 REPEAT_S = 600.0  # the same reason again is said after ten minutes: HQ may be away for days
+EXACT_MS = 10_000  # a boot is measured to here; later nobody counts
 
 _SENTENCES = {
-    "step": "{step} done after {ms} ms",
-    "serving": "serving https://{name}/ on {listen}:{port} after {ms} ms",
-    "waiting": "waiting {retry_s} s: {why}",
+    "step": "{step} done after {took}",
+    "serving": "serving https://{name}/ on {listen}:{port} after {took}",
+    "installed": "installed the certificate of {name}; otscert-agent run serves it",
+    "waiting": "waiting {pause}: {why}",
     "problem": "problem: {why}",
     "command": "HQ asks: {name}{note}",
     "clock": "set the system clock: {why}",
@@ -105,10 +108,14 @@ class Report:
         return True
 
     def _say(self, kind: str, **facts: Any) -> None:
-        line = json.dumps({"kind": kind, **facts}) if self._as_json else _one_line(_SENTENCES[kind].format(**facts))
+        line = json.dumps({"kind": kind, **facts}) if self._as_json else _sentence(kind, facts)
         print(line, file=self._stream, flush=True)
 
 
-def _one_line(text: str) -> str:
-    """HQ's and other programs' words are in it: none of them begins a line of its own or moves a terminal's cursor."""
-    return "".join(each if each.isprintable() else " " for each in text)
+def _sentence(kind: str, facts: dict[str, Any]) -> str:
+    if kind == "serving" and not facts["port"]:  # `enroll`, and no web server that was named
+        kind = "installed"
+    ms = facts.get("ms", 0)
+    took = f"{ms} ms" if ms < EXACT_MS else span(ms / 1000)
+    pause = span(facts.get("retry_s", 0))
+    return one_line(_SENTENCES[kind].format(**facts, took=took, pause=pause))
