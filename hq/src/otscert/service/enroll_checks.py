@@ -23,7 +23,7 @@ def addresses_of_a_new_box(model: Model, texts: Sequence[str]) -> SortedAddresse
     """Raise `Refusal` when a new box sent addresses and none can be published: its owner would find nothing."""
     addresses = sort_addresses(model, texts)
     if texts and not addresses.allowed:
-        reasons = "; ".join(f"{address} {reason}" for address, reason in addresses.refused.items())
+        reasons = "; ".join(addresses.refused.values())  # each of them names its address
         raise Refusal(ProblemType.BAD_ADDRESS, f"{reasons}. Send the box's private LAN addresses")
     return addresses
 
