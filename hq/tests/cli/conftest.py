@@ -48,14 +48,14 @@ class Installation:
         return self.folder / "hq-data" / "hq.db"
 
     def run(
-        self, *arguments: str, env: dict[str, str] | None = None, before: tuple[str, ...] = ()
+        self, *arguments: str, env: dict[str, str] | None = None, before: tuple[str, ...] = (), stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; `before` is put in front of the command."""
+        """Run to the end; `before` is put in front of the command, `stdin` is what a person types."""
         return subprocess.run(
             [*before, sys.executable, "-m", "otscert", *arguments],
             cwd=self.folder,
             env=clean_environment(env),
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,

@@ -98,6 +98,15 @@ def test_the_box_is_shown_before_it_is_let_in_and_no_answer_is_a_no(hq: Installa
     assert done.returncode == 1
     for words in ("model", "SN-7?[2J", "2 min ago", "198.51.100.7", "--from ADDRESS was not given", "Let this box in?"):
         assert words in done.stdout
+    assert done.stderr == "Nothing was changed.\n"
+    assert asked(hq).approval is Answer.WAITING
+
+
+@pytest.mark.parametrize("command", ["approve", "refuse"])
+def test_a_no_changes_nothing_and_says_so(hq: Installation, command: str) -> None:
+    done = hq.run("device", command, CODE, stdin="n\n")
+    assert (done.returncode, done.stderr) == (1, "Nothing was changed.\n")
+    assert "Aborted" not in done.stdout
     assert asked(hq).approval is Answer.WAITING
 
 

@@ -141,7 +141,7 @@ def test_what_is_said_tells_what_happens_next_and_what_works(installed: Installa
     lines = done.stdout.splitlines()
     assert lines[0] == "label-1 is reset; the name is nobody's for ever."
     assert "out of DNS within seconds" in lines[1]
-    assert "At its next call, within 360 min while it is switched on" in lines[1]
+    assert "At its next call, within 6 hours while it is switched on" in lines[1]
     assert "revoke" in lines[2]
     installed.edit("policies = ", "revoke_replaced = false\npolicies = ")
     fill(installed, device(2))
@@ -327,8 +327,19 @@ def test_serial_numbers_are_blocked_and_unblocked(installed: Installation) -> No
     assert "label-1 has it: its name and certificate work until the certificate ends" in said["works"]
     assert call(installed, "block-serial", "box", "SN-1", "--reason", "stolen")["changed"] is False
     assert on_store(installed, lambda transaction: transaction.units.blocked("box", "SN-1")) == "stolen"
+    repeated = call(installed, "block-serial", "box", "SN-1")
+    assert (repeated["changed"], repeated["done"]) == (False, "Serial number SN-1 of box was blocked already: stolen.")
+    assert on_store(installed, lambda transaction: transaction.units.blocked("box", "SN-1")) == "stolen"
+    other = call(installed, "block-serial", "box", "SN-1", "--reason", "lost")
+    assert (other["changed"], other["done"]) == (
+        True,
+        "Serial number SN-1 of box was blocked already (stolen); the reason is now: lost.",
+    )
     assert call(installed, "unblock-serial", "box", "SN-1")["changed"] is True
-    assert call(installed, "unblock-serial", "box", "SN-1")["changed"] is False
+    for model, more in (("box", "."), ("bax", ": there is no model 'bax'; this HQ has box.")):
+        never = call(installed, "unblock-serial", model, "SN-1")
+        assert (never["changed"], never["done"]) == (False, f"Serial number SN-1 of {model} was not blocked.")
+        assert never["next"] == f"Nothing was changed{more}"
     refused = installed.call("device", "block-serial", "bax", "SN-1")
     assert (refused.returncode, "no model 'bax'" in refused.stderr) == (1, True)
 

@@ -74,14 +74,24 @@ def decide(
     if not as_json:
         _show(found, confirmer, compared)
         question = "Let this box in?" if answer is Answer.YES else "Refuse this box for good?"
-        if not yes:
-            typer.confirm(question, abort=True)
+        if not yes and not _confirmed(question):
+            typer.echo("Nothing was changed.", err=True)
+            raise typer.Exit(1)
     decided = _found(database.write(config, lambda transaction: approval.decide(transaction, found, answer, confirmer)))
     if as_json:
         show.print_json({**request_view(decided), "place": compared.value})
         return
     said = "Approved: it gets its certificate when it asks again" if answer is Answer.YES else "Refused: it is told so"
     typer.echo(f"{said}, within a minute while it is switched on.")
+
+
+def _confirmed(question: str) -> bool:
+    """Whether the person said yes; no answer at all is a no."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo()
+        return False
 
 
 def _search(

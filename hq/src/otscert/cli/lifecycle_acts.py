@@ -107,19 +107,17 @@ def retire(config: Path | None, text: str, *, as_json: bool) -> None:
 def block_serial(config: Path | None, model: str, serial: str, *, reason: str, as_json: bool) -> None:
     loaded = load_config(config)
     if model not in loaded.models:
-        known = ", ".join(sorted(loaded.models))
-        raise CommandFailed(f"there is no model {show.printable(model)!r}; this HQ has {known}")
+        raise CommandFailed(_no_model(loaded, model))
 
-    def work(transaction: Transaction) -> tuple[bool, list[Device]]:
+    def work(transaction: Transaction) -> tuple[str | None, bool, list[Device]]:
+        before = transaction.units.blocked(model, serial)
         changed = lifecycle.block_serial(transaction, model, serial, reason=reason, now_s=_now_s())
         alike = transaction.devices.of_serial(serial, limit=_ALIKE_SHOWN)
-        return changed, [device for device in alike if device.model == model and device.retired is None]
+        return before, changed, [device for device in alike if device.model == model and device.retired is None]
 
-    changed, alike = database.write(loaded, work)
+    before, changed, alike = database.write(loaded, work)
     said = Said(
-        done=f"Serial number {serial} of {model} is blocked."
-        if changed
-        else f"Serial number {serial} of {model} was blocked already.",
+        done=_blocked(f"Serial number {serial} of {model}", before, reason, changed=changed),
         next="A box with it is refused when it says hello, the first time and at each renewal.",
         works="".join(
             f"{device.label} has it: its name and certificate work until the certificate ends;"
@@ -140,9 +138,23 @@ def unblock_serial(config: Path | None, model: str, serial: str, *, as_json: boo
         done=f"Serial number {serial} of {model} is not blocked any more."
         if changed
         else f"Serial number {serial} of {model} was not blocked.",
-        next="Boxes with it are admitted by the model's policies; one that was refused asks again within a day.",
+        next="Boxes with it are admitted by the model's policies; one that was refused asks again within a day."
+        if changed
+        else "Nothing was changed" + ("." if model in loaded.models else f": {_no_model(loaded, model)}."),
     )
     _print({"model": model, "serial": serial, "changed": changed}, said, as_json=as_json)
+
+
+def _no_model(config: Config, model: str) -> str:
+    return f"there is no model {show.printable(model)!r}; this HQ has {', '.join(sorted(config.models))}"
+
+
+def _blocked(what: str, before: str | None, reason: str, *, changed: bool) -> str:
+    if before is None:
+        return f"{what} is blocked."
+    if not changed:
+        return f"{what} was blocked already" + (f": {before}." if before else ".")
+    return f"{what} was blocked already" + (f" ({before})" if before else "") + f"; the reason is now: {reason}."
 
 
 def confirmer(account: str, address: str) -> Confirmer:
@@ -211,7 +223,7 @@ def _started_over(config: Config, done: Done, verb: str) -> Said:
         done=f"{device.label} is {verb}; the name is nobody's for ever."
         if done.changed
         else f"{device.label} was reset or transferred already.",
-        next=f"{_DNS} At its next call, within {config.checkin_s // 60} min while it is switched on, the box"
+        next=f"{_DNS} At its next call, within {show.span(config.checkin_s)} while it is switched on, the box"
         " starts over: it makes new keys, is admitted by its model's policies and gets another name.",
         works=_certificates(config, device),
     )

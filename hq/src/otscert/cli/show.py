@@ -87,6 +87,15 @@ def ago(at_s: int, *, now_s: int) -> str:
     return f"{shown} ago" if at_s <= now_s else f"in {shown}"
 
 
+def span(length_s: int) -> str:
+    """How long something takes at most, in the largest unit that shows it whole."""
+    for unit_s, one, many in ((_DAY_S, "day", "days"), (_HOUR_S, "hour", "hours"), (_MINUTE_S, "min", "min")):
+        if length_s >= unit_s and length_s % unit_s == 0:
+            number = length_s // unit_s
+            return f"{number} {one if number == 1 else many}"
+    return f"{length_s} s"
+
+
 def unless_same(text: str, other: str) -> str:
     """The text, or nothing when it would only repeat the other."""
     return "" if text == other else text

@@ -110,8 +110,9 @@ def rearm(transaction: Transaction, device: Device | None, unit: Unit | None, *,
 
 
 def block_serial(transaction: Transaction, model: str, serial: str, *, reason: str, now_s: int) -> bool:
-    """No box with this serial number says hello any more; False when that was so, for the same reason."""
-    if transaction.units.blocked(model, serial) == reason:
+    """No box with this serial number says hello any more; False when that was so, and no other reason is given."""
+    before = transaction.units.blocked(model, serial)
+    if before is not None and reason in {"", before}:
         return False
     transaction.units.block_serial(model, serial, reason=reason, now_s=now_s)
     data = {"model": model, "serial": serial, "reason": reason}
