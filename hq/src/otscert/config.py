@@ -32,6 +32,7 @@ from otscert.domain.admission import Model
 from otscert.domain.errors import DomainError
 from otscert.domain.names import parse_zone
 from otscert.domain.quota import Quota
+from otscert.owner import who_may
 from otscert_agent.wire import b64
 from otscert_agent.wire.errors import WireError
 from otscert_agent.wire.keys import ED25519, PublicKey
@@ -121,7 +122,7 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; otscert init writes one") from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {error.strerror}{who_may(path, error)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not TOML: it is not UTF-8 text ({error.reason})") from error
     return parse(text, path=path, environment=environment)

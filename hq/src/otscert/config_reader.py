@@ -15,6 +15,7 @@ from otscert.domain.addresses import IPAddress
 from otscert.domain.admission import Naming, Policy
 from otscert.domain.assurance import Contribution, Source
 from otscert.domain.quota import Quota
+from otscert.owner import who_may
 from otscert.settings import REQUIRED, Kind
 
 HOUR_S = 3600
@@ -74,7 +75,8 @@ class Reader:
             try:
                 return path.read_text(encoding="utf-8").strip()
             except OSError as error:
-                raise ConfigError(f"{name}_file cannot be read: {path}: {error.strerror}") from error
+                hint = who_may(path, error)
+                raise ConfigError(f"{name}_file cannot be read: {path}: {error.strerror}{hint}") from error
             except UnicodeDecodeError as error:
                 raise ConfigError(f"{name}_file cannot be read: {path} is not UTF-8 text") from error
         return str(self.get(name))

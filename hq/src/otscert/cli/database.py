@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from otscert.cli.errors import CommandFailed
 from otscert.config import Config
+from otscert.owner import who_may
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 
@@ -25,7 +26,8 @@ def open_store(config: Config) -> SqliteStore:
         raise CommandFailed(f"there is no database at {config.database} yet: otscert serve makes it") from None
     except OSError as error:
         raise CommandFailed(
-            f"the database {config.database} cannot be opened ({error.strerror}): run this as the user that runs HQ"
+            f"the database {config.database} cannot be opened: {error.strerror}"
+            + (who_may(config.database, error) or "; run this as the user that runs HQ")
         ) from error
     return SqliteStore.open(config.database)
 
