@@ -82,3 +82,12 @@ def test_a_secret_from_the_environment_wins_over_the_file(careful: Installation)
     assert careful.run("config", "check").returncode == 1
     token = {"OTSCERT_MODEL_BOX_TOKEN": "a-token-of-enough-length"}
     assert careful.run("config", "check", env=token).returncode == 0
+
+
+def test_a_data_folder_that_is_not_there_is_an_error_as_it_is_for_serve(installed: Installation) -> None:
+    installed.edit('data_dir = "hq-data"', 'data_dir = "elsewhere"')
+    for arguments in (("config", "check"), ("serve",)):
+        done = installed.run(*arguments)
+        assert (done.returncode, done.stdout, "elsewhere" in done.stderr) == (1, "", True), arguments
+    said = json.loads(installed.call("config", "check", "--json").stdout)
+    assert (said["ok"], said["error"].startswith("data_dir is elsewhere, which is not there")) == (False, True)

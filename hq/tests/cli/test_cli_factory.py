@@ -81,10 +81,8 @@ def test_a_line_without_hq_needs_its_key_and_the_url_alone(empty: Installation) 
     verified = empty.call("factory", "verify", str(unit), "--manifest", "b/manifest.jsonl", "--key", "line.key")
     assert verified.returncode == 0, verified.stdout
     without = stamp(empty, "--out", "d", "--count", "2")
-    assert (without.returncode, without.stderr) == (
-        1,
-        "otscert: otscert.toml does not exist; otscert init writes one\n",
-    )
+    assert without.returncode == 1
+    assert without.stderr.startswith(f"otscert: no otscert.toml in {empty.folder}; --config FILE")
     assert sorted(path.name for path in empty.folder.iterdir()) == ["b", "c", "line.key"]
 
 

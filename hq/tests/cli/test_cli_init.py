@@ -131,3 +131,9 @@ def test_what_is_agreed_and_trusted_needs_no_further_step(empty: Installation) -
     assert "terms" not in done.stdout
     assert "staging" not in done.stdout
     assert "3. Run: otscert doctor --config hq.toml, then otscert serve --config hq.toml." in done.stdout
+
+
+@pytest.mark.parametrize(("url", "port"), [("https://127.0.0.1:9443", 9443), ("https://hq.example.com", 443)])
+def test_hq_listens_at_the_port_of_its_public_url(empty: Installation, url: str, port: int) -> None:
+    assert empty.init("--public-url", url).returncode == 0
+    assert f'device = ["0.0.0.0:{port}"]' in empty.config.read_text()

@@ -69,4 +69,9 @@ def test_without_a_configuration_every_command_says_how_to_get_one(empty: Instal
     for arguments in (["serve"], ["doctor"], ["device", "list"], ["order", "list"], ["issuer", "test"]):
         done = empty.run(*arguments)
         assert done.returncode == 1
-        assert done.stderr == "otscert: otscert.toml does not exist; otscert init writes one\n"
+        assert done.stderr == (
+            f"otscert: no otscert.toml in {empty.folder};"
+            " --config FILE or OTSCERT_CONFIG names another, otscert init writes one\n"
+        )
+    named = empty.run("device", "list", "--config", "hq.toml")
+    assert named.stderr == "otscert: hq.toml does not exist; otscert init writes one\n"

@@ -9,7 +9,7 @@ import typer
 from otscert.cli.findings import print_findings
 from otscert.cli.options import ConfigOption, JsonOption, config_path, examples, load_config
 from otscert.cli.show import print_json
-from otscert.config import ConfigError
+from otscert.config import Config, ConfigError
 from otscert.ops.doctor_config import config_warnings
 
 
@@ -28,6 +28,15 @@ def _group() -> None:
     """The configuration."""
 
 
+def _need_data_folder(loaded: Config) -> None:
+    """Raise when HQ could not start for want of it: a wrong data_dir, or a disk that is not mounted."""
+    if not loaded.data_dir.is_dir():
+        raise ConfigError(
+            f"data_dir is {loaded.data_dir}, which is not there or is no folder: HQ does not start;"
+            " correct data_dir, mount the disk that it is on, or make one with otscert init"
+        )
+
+
 def check(
     config: ConfigOption = None,
     *,
@@ -37,6 +46,7 @@ def check(
     """Load the configuration as HQ does, and warn of what is allowed but seldom meant."""
     try:
         loaded = load_config(config)
+        _need_data_folder(loaded)
     except ConfigError as error:
         if not as_json:
             raise

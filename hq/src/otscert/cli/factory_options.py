@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from otscert.cli.errors import CommandFailed
-from otscert.cli.options import config_path, load_config
+from otscert.cli.options import config_in_place, load_config
 from otscert.config import Config, ConfigError
 from otscert.domain.admission import Policy
 from otscert.factory.signing_key import load_key, make_key
@@ -20,7 +20,7 @@ KeyOption = Annotated[Path | None, typer.Option("--key", help="The manifest key'
 
 def config_if_there(path: Path | None) -> Config | None:
     """The configuration, None where there is none: the line's computer needs no HQ. One that is named must be there."""
-    return load_config(path) if path is not None or config_path(path).exists() else None
+    return load_config(path) if path is not None or config_in_place() is not None else None
 
 
 def stamping_config(path: Path | None, *, needed: bool) -> Config | None:

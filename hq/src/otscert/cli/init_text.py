@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from otscert.config import Config, IssuerConfig
 
@@ -12,6 +13,7 @@ DIRECTORIES = {
     STAGING: "https://acme-staging-v02.api.letsencrypt.org/directory",
     PRODUCTION: "https://acme-v02.api.letsencrypt.org/directory",
 }
+_HTTPS_PORT = 443
 _DEFAULT_PLACE = Path("otscert.toml")
 
 
@@ -41,7 +43,7 @@ name_servers = ["ns1.{origin}"]
 "ns1.{origin}" = ["{address}"]
 
 [listen]
-device = ["0.0.0.0:8443"]
+device = ["0.0.0.0:{_port(public_url)}"]
 dns = ["0.0.0.0:53"]
 
 [issuer.{name}]
@@ -53,6 +55,14 @@ terms_agreed = {str(agree_terms).lower()}
 policies = ["token"]
 token_file = "{data_dir}/token-{model}"
 """
+
+
+def _port(public_url: str) -> int:
+    """The port at which boxes will come; a URL that is none is refused by `config`, whatever this says."""
+    try:
+        return urlsplit(public_url).port or _HTTPS_PORT
+    except ValueError:
+        return _HTTPS_PORT
 
 
 def next_steps(config_: Config, *, config: Path, address: str, root: Path, token: Path, closed: bool) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.config import Config, load, parse
+from otscert.config import Config, ConfigError, load, parse
 
 _PLACES = (Path("otscert.toml"), Path("/etc/otscert/otscert.toml"))
 
@@ -38,8 +38,18 @@ def check_text(text: str, path: Path, *, model: str, token: str) -> Config:
 
 
 def config_path(path: Path | None) -> Path:
-    """Where the configuration is read from."""
-    return path or next((place for place in _PLACES if place.exists()), _PLACES[0])
+    """Where the configuration is read from; raises `ConfigError` when none is named and none is in its places."""
+    found = path or config_in_place()
+    if found is None:
+        raise ConfigError(
+            f"no {_PLACES[0]} in {Path.cwd()}; --config FILE or OTSCERT_CONFIG names another, otscert init writes one"
+        )
+    return found
+
+
+def config_in_place() -> Path | None:
+    """The configuration that is used when none is named; None when there is none."""
+    return next((place for place in _PLACES if place.exists()), None)
 
 
 def examples(*lines: str) -> str:
