@@ -43,8 +43,9 @@ def test_a_careful_configuration_has_no_warning(careful: Installation) -> None:
         ('policies = ["token"]', 'policies = ["token", "open"]', "model.box.policies"),
         ("terms_agreed = true", "terms_agreed = false", "issuer.ca.terms_agreed"),
         ("https://127.0.0.1:1/", "https://acme-staging.example.net/", "issuer.ca.directory_url"),
-        ("0.0.0.0:53", "127.0.0.1:53", "listen.dns"),
-        ("0.0.0.0:53", "0.0.0.0:5353", "listen.dns.port"),
+        # With the quotes: the device port, drawn by the system, may begin with 53.
+        ('"0.0.0.0:53"', '"127.0.0.1:53"', "listen.dns"),
+        ('"0.0.0.0:53"', '"0.0.0.0:5353"', "listen.dns.port"),
         ("9.0.0.1", "192.168.1.4", "zone.server_addresses"),
         ("9.0.0.1", "fd00::4", "zone.server_addresses"),
         (', "ns2.example.net"', "", "zone.name_servers"),
