@@ -95,7 +95,10 @@ def test_a_box_boots_serves_says_where_and_stops_when_told(program: Program) -> 
 
 
 def test_the_state_folder_is_for_its_owner_only(program: Program) -> None:
-    until(program.start("run", "--json"), "serving")
+    process = program.start("run", "--json")
+    until(process, "serving")
+    process.terminate()  # a folder that is still written to has files that come and go
+    process.communicate(timeout=10)
     modes = {path: path.lstat().st_mode & 0o777 for path in program.state.rglob("*") if not path.is_symlink()}
     assert modes
     assert all(mode == (0o700 if path.is_dir() else 0o600) for path, mode in modes.items())
