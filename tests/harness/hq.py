@@ -41,6 +41,7 @@ from otscert.service.issuance import Issuance
 from otscert.service.key_checks import KeyChecks
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
+from otscert.service.setbacks import Setbacks
 from otscert.service.signals import LocalSignals
 from otscert.service.topics import DUE
 from otscert.service.waiting import Waiting
@@ -347,7 +348,7 @@ async def _start_worker(
         store=store,
         issuance=issuance,
         signals=signals,
-        zone=running.zone,
+        setbacks=Setbacks(hq=running.hq, store=store, zone=running.zone, signals=signals),
         max_in_flight=options.max_in_flight,
     )
     task = asyncio.create_task(worker.work())

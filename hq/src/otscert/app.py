@@ -49,6 +49,7 @@ from otscert.service.own_leaves import OwnLeaves
 from otscert.service.polling import OrderPolling
 from otscert.service.publish import published_addresses
 from otscert.service.revocations import Revoking
+from otscert.service.setbacks import Setbacks
 from otscert.service.signals import LocalSignals
 from otscert.service.waiting import Waiting
 from otscert.service.webhook import WebhookWorker
@@ -188,8 +189,8 @@ async def serve(config: Config, *, ready: Callable[[Listening], None], read: Cal
             hq=hq,
             store=store,
             issuance=issuance,
+            setbacks=Setbacks(hq=hq, store=store, zone=zone, signals=signals),
             signals=signals,
-            zone=zone,
             max_in_flight=config.issuers[0].max_in_flight,
             issuances=counts.issuances,
         )

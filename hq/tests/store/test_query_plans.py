@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -176,17 +176,18 @@ class Explaining:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.IntegrityError = connection.IntegrityError
         self.plans: list[tuple[str, str]] = []
         self.asked = 0
 
-    def execute(self, sql: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> sqlite3.Cursor:
         if sql.split(maxsplit=1)[0] in {"SELECT", "UPDATE", "DELETE", "INSERT"}:
             rows = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
             self.asked += 1
             self.plans.extend((sql, row[3]) for row in rows)
         return self._connection.execute(sql, values)
 
-    def executemany(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+    def executemany(self, sql: str, rows: Iterable[Sequence[Any]], /) -> None:
         for row in rows:
             self.execute(sql, row)
 
@@ -205,7 +206,7 @@ async def test_every_query_goes_by_an_index(store: SqliteStore) -> None:
 
     for name, call in CALLS.items():
         before = explaining.asked
-        call(Transaction(explaining))  # type: ignore[arg-type]  # all of a connection that repositories use
+        call(Transaction(explaining))
         assert not scans(explaining), name
         assert explaining.asked > before, name
 
@@ -213,7 +214,7 @@ async def test_every_query_goes_by_an_index(store: SqliteStore) -> None:
 @pytest.mark.parametrize("name", COUNTED)
 async def test_what_is_counted_is_read_from_indexes_alone(store: SqliteStore, name: str) -> None:
     explaining = Explaining(store._writer)
-    COUNTED[name](Transaction(explaining))  # type: ignore[arg-type]  # see above
+    COUNTED[name](Transaction(explaining))
     assert explaining.asked
     tables = [
         plan
@@ -226,7 +227,7 @@ async def test_what_is_counted_is_read_from_indexes_alone(store: SqliteStore, na
 @pytest.mark.parametrize("name", MEANT)
 async def test_what_reads_everything_does_so_at_the_start_only(store: SqliteStore, name: str) -> None:
     explaining = Explaining(store._writer)
-    MEANT[name](Transaction(explaining))  # type: ignore[arg-type]  # see above
+    MEANT[name](Transaction(explaining))
     assert scans(explaining)
 
 
@@ -245,3 +246,4 @@ class _Nothing:
     class _connection:  # noqa: N801 - stands in for the attribute
         execute = None
         executemany = None
+        IntegrityError = None

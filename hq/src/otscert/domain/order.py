@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from otscert.domain.budget import Rank
 from otscert.domain.errors import IllegalMove
 
 
@@ -85,6 +86,14 @@ class Order:
     certificate_sha256: str | None
     replaces: str | None = None
     """The ARI id (RFC 9773) of the certificate that it follows, as the CA is told; decided when it is claimed."""
+    rank: Rank = Rank.ROUTINE
+    waits_for: str | None = None
+    """The name of the bucket of `domain.budget` whose refill it waits for; None: only `next_at_s` counts."""
+    failing_since_s: int | None = None
+    """Since when its present issuer has failed it."""
+    lease_by: str | None = None
+    """The process that works on it; a row that was leased to another one since is not moved by this one."""
+    lease_until_s: int = 0
 
 
 BACK_OFF_S = (2, 5, 15, 60, 300, 900, 3600)

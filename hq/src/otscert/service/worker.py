@@ -1,4 +1,4 @@
-"""The queue of orders: takes what is due, runs it, and writes down why what failed waits, and until when."""
+"""The queue of orders: takes what is due and runs it. What becomes of a run that ended early is `setbacks`'."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from dataclasses import dataclass, field
 from otscert.acme.fault import Fault, Remedy
 from otscert.ca.errors import CaError
 from otscert.counting import Issuances
-from otscert.domain.order import TERMINAL, Order, OrderEvent, back_off_s
+from otscert.domain.order import Order
 from otscert.service.context import Hq
 from otscert.service.issuance import Issuance, IssuanceError, OrderRests
-from otscert.service.ports import Signals, Store, ZonePublisher
-from otscert.service.standing import why_order_rests
-from otscert.service.topics import DUE, order_ended
+from otscert.service.ports import Signals, Store
+from otscert.service.setbacks import Setbacks
+from otscert.service.topics import DUE
 from otscert.store.errors import Moved, StoreUnavailable
-from otscert.store.transaction import Transaction
 
 _LOOK_AGAIN_S = 10.0
 _STORE_GONE_S = 1.0
-_REST_S = 24 * 3600
-"""How often it is looked whether an order may go on that nothing is done for; whatever ends the rest wakes it."""
 _PARKED = frozenset({Remedy.PARK, Remedy.ACCOUNT})
 _log = logging.getLogger(__name__)
 
@@ -33,8 +30,8 @@ class Worker:
     hq: Hq
     store: Store
     issuance: Issuance
+    setbacks: Setbacks
     signals: Signals
-    zone: ZonePublisher
     max_in_flight: int
     issuances: Issuances = field(default_factory=Issuances)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
@@ -93,86 +90,20 @@ class Worker:
             self.issuances.add(issued.issuer, created_at_s=issued.created_at_s, now_s=self.hq.now_s())
             _log.info("order.issued", extra={"order": issued.id, "device": issued.device_id, "names": issued.names})
         except CaError as error:
-            await self._wait_or_fail(order, error.fault, restart=False)
+            await self._set_back(order, error.fault, restart=False)
         except IssuanceError as error:
-            await self._wait_or_fail(order, error.fault, restart=error.restart)
+            await self._set_back(order, error.fault, restart=error.restart)
         except OrderRests as rests:
-            await self._rest(order, str(rests))
+            await self.setbacks.rest(order, str(rests))
         except (Moved, StoreUnavailable):
             raise
         except Exception:  # noqa: BLE001
             # One poisoned order must neither stop the queue nor be tried again at once for ever.
             _log.exception("order.crashed", extra={"order": order.id})
             fault = Fault(remedy=Remedy.BACK_OFF, reason="HQ itself failed; its log has the details", retry_after_s=300)
-            await self._wait_or_fail(order, fault, restart=False)
+            await self._set_back(order, fault, restart=False)
 
-    async def _rest(self, order: Order, reason: str) -> None:
-        """Put an order aside that may not go on now, unless that has changed in this moment."""
-        now_s = self.hq.now_s()
-
-        def write(transaction: Transaction) -> None:
-            reached = transaction.orders.get(order.id)
-            if reached is not None and reached.state not in TERMINAL and why_order_rests(transaction, reached):
-                transaction.orders.rest(reached, next_at_s=now_s + _REST_S, reason=reason)
-
-        await self.store.write(write)
-        _log.info("order.rests", extra={"order": order.id, "device": order.device_id, "reason": reason})
-        self.signals.publish(order_ended(order.id))
-
-    async def _wait_or_fail(self, order: Order, fault: Fault, *, restart: bool) -> None:
-        """Write down what the fault means for the order, from the state that it has reached by now."""
-        now_s = self.hq.now_s()
-        wait_s = back_off_s(
-            order.attempt + 1,
-            retry_after_s=fault.retry_after_s,
-            jitter=self.hq.jitter(),
-            costly=fault.remedy is Remedy.DNS,
-        )
+    async def _set_back(self, order: Order, fault: Fault, *, restart: bool) -> None:
+        wait_s = await self.setbacks.write_down(order, fault, restart=restart)
         if fault.remedy in _PARKED:
-            self._parked_until_s = now_s + wait_s
-
-        def write(transaction: Transaction) -> list[tuple[str, str]]:
-            reached = transaction.orders.get(order.id)
-            if reached is None or reached.state in TERMINAL:
-                return []
-            if fault.remedy is Remedy.PERMANENT:
-                return self._fail(transaction, reached, fault, now_s=now_s)
-            transaction.events.append(
-                "order.waits",
-                now_s=now_s,
-                device_id=order.device_id,
-                order_id=order.id,
-                data={"reason": fault.reason, "remedy": fault.remedy.value, "wait_s": wait_s, "state": reached.state},
-            )
-            if restart:
-                transaction.orders.advance(
-                    reached,
-                    OrderEvent.RESTART,
-                    url=None,
-                    attempt=reached.attempt + 1,
-                    reason=fault.reason,
-                    next_at_s=now_s + wait_s,
-                )
-                return transaction.challenges.drop(order.id)
-            transaction.orders.postpone(reached, next_at_s=now_s + wait_s, reason=fault.reason)
-            return []
-
-        dropped = await self.store.write(write)
-        for label, value in dropped:
-            self.zone.drop_txt(label, value)
-        _log.warning(
-            "order.waits",
-            extra={"order": order.id, "reason": fault.reason, "remedy": fault.remedy.value, "wait_s": wait_s},
-        )
-        self.signals.publish(order_ended(order.id))
-
-    def _fail(self, transaction: Transaction, order: Order, fault: Fault, *, now_s: int) -> list[tuple[str, str]]:
-        transaction.orders.advance(order, OrderEvent.FAIL, reason=fault.reason)
-        transaction.events.append(
-            "order.failed",
-            now_s=now_s,
-            device_id=order.device_id,
-            order_id=order.id,
-            data={"reason": fault.reason},
-        )
-        return transaction.challenges.drop(order.id)
+            self._parked_until_s = self.hq.now_s() + wait_s

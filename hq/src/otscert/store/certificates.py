@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
 from otscert.domain.renewal import Window
 from otscert.store import newest
+from otscert.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,8 @@ class Certificate:
     ari_told_s: int | None = None
     renew_at_s: int | None = None
     ari_explanation: str | None = None
+    recall: str | None = None
+    """The incident for which an operator wants it replaced now."""
 
     @property
     def window(self) -> Window | None:
@@ -45,7 +47,7 @@ class Certificate:
 
 _COLUMNS = (
     "sha256, device_id, order_id, issuer, serial, spki_sha256, not_before_s, not_after_s, chain_pem, issued_at_s,"
-    " served_at_s, replaced, ari_next_poll_s, ari_start_s, ari_end_s, ari_told_s, renew_at_s, ari_explanation"
+    " served_at_s, replaced, ari_next_poll_s, ari_start_s, ari_end_s, ari_told_s, renew_at_s, ari_explanation, recall"
 )
 
 
@@ -55,12 +57,12 @@ def _certificate(row: tuple[Any, ...]) -> Certificate:
 
 
 class Certificates:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def add(self, certificate: Certificate) -> None:
         self._sql(
-            f"INSERT INTO certificate ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO certificate ({_COLUMNS}) VALUES ({', '.join('?' * 19)})",
             tuple(getattr(certificate, column) for column in Certificate.__slots__),
         )
         if not certificate.replaced:

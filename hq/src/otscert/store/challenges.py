@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable
+
+from otscert.store.connection import Connection
 
 
 class Challenges:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def put(self, order_id: str, label: str, values: Iterable[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
 from otscert.domain.device import Device, DeviceState, Retired
 from otscert.domain.ratchet import Ratchet
+from otscert.store.connection import Connection
 from otscert.store.errors import Moved
 
 _COLUMNS = (
@@ -46,7 +46,7 @@ def _device(row: tuple[Any, ...]) -> Device:
 
 
 class Devices:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def get(self, device_id: str) -> Device | None:
@@ -56,9 +56,9 @@ class Devices:
     def find(self, text: str) -> Device | None:
         """Look a device up by id, label or serial (the operator's words); by serial, the one that is in service."""
         row = self._sql(
-            f"SELECT {_COLUMNS} FROM device WHERE id = ?1"
-            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE label = ?1 LIMIT 1",
-            (text,),
+            f"SELECT {_COLUMNS} FROM device WHERE id = ?"
+            f" UNION ALL SELECT {_COLUMNS} FROM device WHERE label = ? LIMIT 1",
+            (text, text),
         ).fetchone()
         if row is not None:
             return _device(row)
@@ -160,7 +160,7 @@ class Devices:
                 device.unit,
                 " ".join(device.tags),
                 device.retired,
-                device.in_dns,
+                int(device.in_dns),
             ),
         )
 
@@ -191,7 +191,7 @@ class Devices:
                 device.policy,
                 " ".join(device.tags),
                 device.retired,
-                device.in_dns,
+                int(device.in_dns),
                 device.id,
                 seen_token_hash,
             ),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
+
+from otscert.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,7 @@ _COLUMNS = (
 
 
 class Hellos:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def remember_d0(self, sha256: bytes, *, until_s: int) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 
 from otscert.domain.key_index import KeyIndex
+from otscert.store.connection import Connection
 from otscert.store.errors import AlreadyThere
 
 
@@ -22,8 +22,9 @@ class DeviceKey:
 
 
 class DeviceKeys:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
+        self._integrity_error = connection.IntegrityError
 
     def get(self, thumbprint: str) -> DeviceKey | None:
         row = self._sql(
@@ -70,8 +71,9 @@ class DeviceKeys:
 class VerifiedKeys:
     """Unique over SHA-256(SPKI) and over the x coordinate (d and n-d share it), across every device for ever."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
+        self._integrity_error = connection.IntegrityError
 
     def add(
         self,
@@ -91,7 +93,7 @@ class VerifiedKeys:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (index.spki_sha256, index.x_coordinate, device_id, kind, contribution, source, now_s),
             )
-        except sqlite3.IntegrityError as error:
+        except self._integrity_error as error:
             raise AlreadyThere("verified_key") from error
 
     def holder(self, index: KeyIndex) -> str | None:

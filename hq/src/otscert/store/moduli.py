@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from typing import Any
+
+from otscert.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +24,7 @@ def _fleet_modulus(row: tuple[Any, ...]) -> FleetModulus:
 
 
 class Moduli:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def add(self, modulus: int, *, spki_sha256: bytes, device_id: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
+from otscert.store.connection import Connection
 from otscert.store.errors import Moved
 
 
 class Names:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def reserve(self, label: str, *, txid: str) -> bool:

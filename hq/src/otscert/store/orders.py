@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from otscert.domain.budget import Rank
 from otscert.domain.order import Order, OrderEvent, OrderState, move
+from otscert.store.connection import Connection
 from otscert.store.errors import AlreadyThere, Moved
 
 _COLUMNS = (
     "id, device_id, txid, label, names, csr_der, state, issuer, profile, attempt, url, reason, created_at_s, next_at_s,"
-    " certificate_sha256, replaces"
+    " certificate_sha256, replaces, rank, waits_for, failing_since_s, lease_by, lease_until_s"
 )
 
 
@@ -34,12 +35,18 @@ def _order(row: tuple[Any, ...]) -> Order:
         next_at_s=row[13],
         certificate_sha256=row[14],
         replaces=row[15],
+        rank=Rank(row[16]),
+        waits_for=row[17],
+        failing_since_s=row[18],
+        lease_by=row[19],
+        lease_until_s=row[20],
     )
 
 
 class Orders:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
+        self._integrity_error = connection.IntegrityError
 
     def get(self, order_id: str) -> Order | None:
         row = self._sql(f"SELECT {_COLUMNS} FROM cert_order WHERE id = ?", (order_id,)).fetchone()
@@ -68,7 +75,8 @@ class Orders:
         """Unfinished orders whose time has come, the longest waiting first."""
         rows = self._sql(
             f"SELECT {_COLUMNS} FROM cert_order"
-            " WHERE state NOT IN ('issued', 'failed') AND next_at_s <= ? ORDER BY next_at_s LIMIT ?",
+            " WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND next_at_s <= ?"
+            " ORDER BY next_at_s LIMIT ?",
             (now_s, limit),
         )
         return [_order(row) for row in rows]
@@ -78,7 +86,8 @@ class Orders:
         marks = ", ".join("?" * len(besides))
         row = self._sql(
             "SELECT next_at_s FROM cert_order"
-            f" WHERE state NOT IN ('issued', 'failed') AND id NOT IN ({marks}) ORDER BY next_at_s LIMIT 1",
+            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND id NOT IN ({marks})"
+            " ORDER BY next_at_s LIMIT 1",
             tuple(besides),
         ).fetchone()
         return row[0] if row else None
@@ -88,7 +97,7 @@ class Orders:
 
     def add(self, order: Order) -> None:
         self._sql(
-            f"INSERT INTO cert_order ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO cert_order ({_COLUMNS}) VALUES ({', '.join('?' * 21)})",
             (
                 order.id,
                 order.device_id,
@@ -106,6 +115,11 @@ class Orders:
                 order.next_at_s,
                 order.certificate_sha256,
                 order.replaces,
+                order.rank,
+                order.waits_for,
+                order.failing_since_s,
+                order.lease_by,
+                order.lease_until_s,
             ),
         )
 
@@ -122,7 +136,7 @@ class Orders:
                 f"UPDATE cert_order SET {assignments} WHERE id = ? AND state = ?",
                 (*columns.values(), seen.id, seen.state),
             ).rowcount
-        except sqlite3.IntegrityError as error:
+        except self._integrity_error as error:
             raise AlreadyThere("cert_order") from error
         if changed != 1:
             raise Moved(f"order {seen.id} is no longer {seen.state}")
@@ -156,7 +170,8 @@ class Orders:
     def bring_back(self, *, from_s: int, now_s: int) -> int:
         """Let unfinished orders go on now that would wait until `from_s` or longer; returns how many."""
         return self._sql(
-            "UPDATE cert_order SET next_at_s = ? WHERE state NOT IN ('issued', 'failed') AND next_at_s >= ?",
+            "UPDATE cert_order SET next_at_s = ?"
+            " WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND next_at_s >= ?",
             (now_s, from_s),
         ).rowcount
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
-
 from otscert.domain.quota import Quota, QuotaDecision, spend
+from otscert.store.connection import Connection
 
 
 class Quotas:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def spend(self, bucket: str, quota: Quota, *, now_ms: int, cost: int = 1) -> QuotaDecision:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from otscert.domain.admission import Answer
+from otscert.store.connection import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def _row(request: AdmissionRequest) -> tuple[Any, ...]:
 
 
 class Requests:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def get(self, txid: str) -> AdmissionRequest | None:
@@ -80,7 +80,11 @@ class Requests:
     def put(self, request: AdmissionRequest) -> None:
         """Write the request as a whole; the transaction that read it is the one that writes it."""
         marks = ", ".join("?" * len(_NAMES))
-        self._sql(f"INSERT OR REPLACE INTO admission_request ({_COLUMNS}) VALUES ({marks})", _row(request))
+        changes = ", ".join(f"{name} = excluded.{name}" for name in _NAMES)
+        self._sql(
+            f"INSERT INTO admission_request ({_COLUMNS}) VALUES ({marks}) ON CONFLICT (txid) DO UPDATE SET {changes}",
+            _row(request),
+        )
 
     def end(self, txid: str) -> None:
         self._sql("DELETE FROM admission_request WHERE txid = ?", (txid,))

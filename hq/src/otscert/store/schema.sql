@@ -1,4 +1,4 @@
--- The schema of HQ's store, version 3. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
+-- The schema of HQ's store, version 4. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
 -- Portable to PostgreSQL: no rowid, no affinity tricks; STRICT is SQLite's way of keeping the promise.
 
 CREATE TABLE device (
@@ -219,9 +219,17 @@ CREATE TABLE cert_order (
     created_at_s    INTEGER NOT NULL,
     next_at_s       INTEGER NOT NULL,
     certificate_sha256 TEXT,
-    replaces        TEXT              -- RFC 9773: the ARI id of the certificate that it follows; as sent to the CA
+    replaces        TEXT,             -- RFC 9773: the ARI id of the certificate that it follows; as sent to the CA
+    rank            INTEGER NOT NULL, -- domain.budget.Rank: who goes first while the CA's limits are short
+    waits_for       TEXT,             -- the bucket (bucket.name) whose refill it waits for; NULL: only its time counts
+    failing_since_s INTEGER,          -- since when its present issuer has failed it; NULL: it has not
+    lease_by        TEXT,             -- hq_process.id of who works on it; NULL: nobody
+    lease_until_s   INTEGER NOT NULL  -- others may take it over from then on
 ) STRICT;
-CREATE INDEX cert_order_due ON cert_order (next_at_s) WHERE state NOT IN ('issued', 'failed');
+CREATE INDEX cert_order_due ON cert_order (rank, next_at_s) WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed');
+CREATE INDEX cert_order_next ON cert_order (next_at_s) WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed');
+CREATE INDEX cert_order_waits ON cert_order (waits_for, rank, created_at_s, id)
+    WHERE waits_for IS NOT NULL AND state NOT IN ('issued', 'failed');
 CREATE INDEX cert_order_unfinished ON cert_order (state, created_at_s) WHERE state NOT IN ('issued', 'failed');
 CREATE INDEX cert_order_by_device ON cert_order (device_id, created_at_s);
 
@@ -243,10 +251,12 @@ CREATE TABLE certificate (
     ari_end_s       INTEGER,
     ari_told_s      INTEGER,          -- when it first named this window
     renew_at_s      INTEGER,          -- our moment in it, drawn once
-    ari_explanation TEXT              -- a URL for people
+    ari_explanation TEXT,             -- a URL for people
+    recall          TEXT              -- incident.id: an operator wants it replaced now; NULL: nobody does
 ) STRICT;
 CREATE INDEX certificate_by_device ON certificate (device_id, issued_at_s);
 CREATE INDEX certificate_by_end ON certificate (not_after_s, replaced);
+CREATE INDEX certificate_recalled ON certificate (recall, device_id) WHERE recall IS NOT NULL;
 CREATE INDEX certificate_ari_due ON certificate (ari_next_poll_s) WHERE ari_next_poll_s IS NOT NULL;
 
 -- The newest certificate of each identity, so that what is due is counted without looking at all the old ones.
@@ -274,8 +284,91 @@ CREATE TABLE acme_account (
     directory_url   TEXT    NOT NULL,
     key_sealed      BLOB    NOT NULL,
     url             TEXT    NOT NULL, -- empty until the CA has answered
-    created_at_s    INTEGER NOT NULL
+    created_at_s    INTEGER NOT NULL,
+    next_key_sealed BLOB              -- while the key is being rolled over (RFC 8555, section 7.3.5)
 ) STRICT;
+
+-- What HQ has learned about each issuer: the circuit breaker and the state of the account.
+CREATE TABLE issuer (
+    name            TEXT    PRIMARY KEY,
+    failures        INTEGER NOT NULL, -- in a row, of the kinds that say something about the issuer
+    failing_since_s INTEGER,
+    open_until_s    INTEGER NOT NULL, -- nothing is asked of it before (0: it may be asked)
+    reason          TEXT    NOT NULL, -- of the last failure
+    last_success_s  INTEGER,
+    account_problem TEXT    NOT NULL, -- lost | paused | terms | refused; empty: none
+    account_reason  TEXT    NOT NULL,
+    account_link    TEXT    NOT NULL, -- where a person has to go
+    account_since_s INTEGER
+) STRICT;
+
+-- The CA's limits as far as they are used up: domain.budget.
+CREATE TABLE bucket (
+    name            TEXT    PRIMARY KEY, -- issuer, kind of limit and subject, separated by a space
+    issuer          TEXT    NOT NULL,
+    tat_ms          INTEGER NOT NULL,
+    parked_until_s  INTEGER NOT NULL, -- the CA said so (429, Retry-After); 0: it did not
+    reason          TEXT    NOT NULL
+) STRICT;
+CREATE INDEX bucket_by_issuer ON bucket (issuer, name);
+CREATE INDEX bucket_idle ON bucket (tat_ms, parked_until_s);
+
+-- Certificates that an operator wants replaced at once: `otscert reissue`.
+CREATE TABLE incident (
+    id              TEXT    PRIMARY KEY,
+    reason          TEXT    NOT NULL,
+    filter          TEXT    NOT NULL, -- a JSON object: what --where said
+    revoke_reason   INTEGER,          -- CRLReason for what was replaced; NULL: not revoked
+    started_s       INTEGER NOT NULL,
+    count           INTEGER NOT NULL, -- certificates that it marked
+    ended_s         INTEGER
+) STRICT;
+CREATE INDEX incident_running ON incident (started_s) WHERE ended_s IS NULL;
+
+-- What somebody is told: one row for each thing that is wrong, until it has been well again for long.
+CREATE TABLE alert (
+    kind            TEXT    NOT NULL,
+    subject         TEXT    NOT NULL, -- what it is about: an issuer, a model, a device id; empty: all of HQ
+    severity        TEXT    NOT NULL, -- critical | warning
+    since_s         INTEGER NOT NULL,
+    seen_s          INTEGER NOT NULL, -- when it was last found to be so
+    facts           TEXT    NOT NULL, -- a JSON object without secrets
+    told_s          INTEGER,          -- when a message about it was handed to the outbox
+    over_s          INTEGER,          -- when it was found to be well again
+    PRIMARY KEY (kind, subject)
+) STRICT;
+
+-- Messages on their way to people; each channel has its own row.
+CREATE TABLE outbox (
+    id              TEXT    PRIMARY KEY,
+    channel         TEXT    NOT NULL,
+    message         TEXT    NOT NULL, -- a JSON object without secrets
+    created_s       INTEGER NOT NULL,
+    next_at_s       INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    problem         TEXT    NOT NULL,
+    done_s          INTEGER
+) STRICT;
+CREATE INDEX outbox_due ON outbox (next_at_s) WHERE done_s IS NULL;
+CREATE INDEX outbox_done ON outbox (done_s) WHERE done_s IS NOT NULL;
+
+-- The processes that share this store; with SQLite there is one.
+CREATE TABLE hq_process (
+    id              TEXT    PRIMARY KEY,
+    host            TEXT    NOT NULL,
+    pid             INTEGER NOT NULL,
+    roles           TEXT    NOT NULL, -- separated by a space
+    started_s       INTEGER NOT NULL,
+    seen_s          INTEGER NOT NULL
+) STRICT;
+
+-- Names whose content changed, for zones in other processes; written on PostgreSQL only.
+CREATE TABLE zone_change (
+    number          INTEGER PRIMARY KEY AUTOINCREMENT,
+    label           TEXT    NOT NULL,
+    at_s            INTEGER NOT NULL
+) STRICT;
+CREATE INDEX zone_change_by_time ON zone_change (at_s);
 
 CREATE TABLE quota (
     bucket          TEXT    PRIMARY KEY,

@@ -20,7 +20,7 @@ from otscert.store.errors import NewerSchema, StoreError, StoreUnavailable
 from otscert.store.transaction import Transaction
 
 T = TypeVar("T")
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _GROUP = 64  # transactions per commit: about 10 ms of statements at the most before the loop is free again
 _BUSY_S = 5.0
 

@@ -6,9 +6,10 @@ At a million boxes some take a second, so they are not for the loop: `store.surv
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from otscert.store.connection import Connection
 
 DAY_S = 24 * 3600
 _ISSUED_LOOKED_AT = 200
@@ -50,7 +51,7 @@ class DueGroup:
 
 
 class Statistics:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
 
     def devices(self) -> list[DeviceGroup]:
@@ -97,11 +98,11 @@ class Statistics:
     def due(self, *, now_s: int, calling_since_s: int) -> list[DueGroup]:
         """Whose newest certificate is due, of the boxes that are in service and in DNS."""
         rows = self._sql(
-            "SELECT d.last_seen_s >= ?2, CASE WHEN n.not_after_s <= ?1 THEN 'lapsed'"
-            " WHEN n.late_s <= ?1 THEN 'late' ELSE 'due' END,"
+            "SELECT CASE WHEN d.last_seen_s >= ? THEN 1 ELSE 0 END, CASE WHEN n.not_after_s <= ? THEN 'lapsed'"
+            " WHEN n.late_s <= ? THEN 'late' ELSE 'due' END,"
             " count(*), min(n.due_s) FROM newest_certificate n CROSS JOIN device d ON d.id = n.device_id"
-            " WHERE n.due_s <= ?1 AND d.state = 'active' AND d.in_dns = 1 GROUP BY 1, 2",
-            (now_s, calling_since_s),
+            " WHERE n.due_s <= ? AND d.state = 'active' AND d.in_dns = 1 GROUP BY 1, 2",
+            (calling_since_s, now_s, now_s, now_s),
         )
         return [DueGroup(calling=bool(row[0]), standing=row[1], count=row[2], since_s=row[3]) for row in rows]
 

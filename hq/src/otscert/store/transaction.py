@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -11,6 +10,7 @@ from otscert.store.accounts import Accounts
 from otscert.store.canaries import Canaries
 from otscert.store.certificates import Certificates
 from otscert.store.challenges import Challenges
+from otscert.store.connection import Connection
 from otscert.store.devices import Devices
 from otscert.store.events import Events
 from otscert.store.hellos import Hellos
@@ -28,7 +28,7 @@ from otscert.store.units import Units
 class Transaction:
     """Valid only inside the function it was handed to."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @contextmanager

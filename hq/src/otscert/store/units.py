@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from otscert.domain.unit import Unit, UnitState
+from otscert.store.connection import Connection
 
 _COLUMNS = "thumbprint, model, serial, short_id, sign_key, seal_key, setup_hash, batch, state, device_id, fingerprint"
 
@@ -36,7 +36,7 @@ class BatchCount:
 
 
 class Units:
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
         self._sql_many = connection.executemany
 
@@ -113,7 +113,7 @@ class Units:
         return found
 
     def add_many(self, units: Iterable[Unit], *, now_s: int) -> None:
-        """Enter new units; raises `sqlite3.IntegrityError` when one is there, and then the whole is to be undone."""
+        """Enter new units; raises the connection's `IntegrityError` when one is there: undo the whole then."""
         self._sql_many(
             f"INSERT INTO factory_unit ({_COLUMNS}, imported_at_s) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             ((*(getattr(unit, name) for name in Unit.__slots__), now_s) for unit in units),
