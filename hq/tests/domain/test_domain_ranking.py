@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from otscert.domain.admission import Policy
 from otscert.domain.budget import Rank
 from otscert.domain.ranking import rank_order
