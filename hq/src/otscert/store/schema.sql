@@ -36,6 +36,7 @@ CREATE INDEX device_retired_in_dns ON device (id) WHERE in_dns = 1 AND state = '
 CREATE INDEX device_seen_in_dns ON device (last_seen_s, in_dns) WHERE in_dns = 1;
 CREATE INDEX device_by_standing ON device (state, model, policy, contribution, in_dns);
 CREATE INDEX device_unserved ON device (state, unserved) WHERE unserved >= 2;
+CREATE INDEX device_not_served ON device (last_seen_s) WHERE unserved = 1 AND state = 'active';
 
 CREATE TABLE device_key (
     thumbprint      TEXT    PRIMARY KEY,
@@ -231,7 +232,14 @@ CREATE INDEX cert_order_next ON cert_order (next_at_s) WHERE waits_for IS NULL A
 CREATE INDEX cert_order_waits ON cert_order (waits_for, rank, created_at_s, id)
     WHERE waits_for IS NOT NULL AND state NOT IN ('issued', 'failed');
 CREATE INDEX cert_order_unfinished ON cert_order (state, created_at_s) WHERE state NOT IN ('issued', 'failed');
+CREATE INDEX cert_order_leased ON cert_order (lease_by) WHERE lease_by IS NOT NULL;
 CREATE INDEX cert_order_by_device ON cert_order (device_id, created_at_s);
+
+-- What follows the leaf in a chain: a CA has a handful, a fleet has millions of leaves.
+CREATE TABLE issuer_chain (
+    sha256          BLOB    PRIMARY KEY,
+    pem             TEXT    NOT NULL
+) STRICT;
 
 CREATE TABLE certificate (
     sha256          TEXT    PRIMARY KEY, -- hex, of the leaf's DER
@@ -242,7 +250,8 @@ CREATE TABLE certificate (
     spki_sha256     BLOB    NOT NULL,
     not_before_s    INTEGER NOT NULL,
     not_after_s     INTEGER NOT NULL,
-    chain_pem       TEXT    NOT NULL,
+    leaf            BLOB    NOT NULL, -- its PEM, deflated
+    issuers         BLOB    NOT NULL REFERENCES issuer_chain (sha256),
     issued_at_s     INTEGER NOT NULL,
     served_at_s     INTEGER,
     replaced        INTEGER NOT NULL, -- 1: of an identity that is over; kept for the record, and to be revoked
@@ -325,16 +334,20 @@ CREATE TABLE incident (
 ) STRICT;
 CREATE INDEX incident_running ON incident (started_s) WHERE ended_s IS NULL;
 
--- What somebody is told: one row for each thing that is wrong, until it has been well again for long.
+-- What somebody is told: one row for each thing that is wrong, until it has been well again for a day.
 CREATE TABLE alert (
     kind            TEXT    NOT NULL,
-    subject         TEXT    NOT NULL, -- what it is about: an issuer, a model, a device id; empty: all of HQ
+    subject         TEXT    NOT NULL, -- what it is about: an issuer, a model, a channel; empty: all of HQ
     severity        TEXT    NOT NULL, -- critical | warning
-    since_s         INTEGER NOT NULL,
+    since_s         INTEGER NOT NULL, -- since when it is so, as far as HQ can tell
+    found_s         INTEGER NOT NULL, -- when HQ found it so, after it had been well or for the first time
     seen_s          INTEGER NOT NULL, -- when it was last found to be so
     facts           TEXT    NOT NULL, -- a JSON object without secrets
-    told_s          INTEGER,          -- when a message about it was handed to the outbox
-    over_s          INTEGER,          -- when it was found to be well again
+    told_s          INTEGER,          -- when a message about it was last handed to the outbox; NULL: not yet
+    told_count      INTEGER NOT NULL, -- how many were concerned then
+    well_s          INTEGER,          -- since when it is found well, though not for long enough to be over
+    over_s          INTEGER,          -- when it had been well for long enough
+    times           INTEGER NOT NULL, -- how often it came back within a day: the longer it must be well
     PRIMARY KEY (kind, subject)
 ) STRICT;
 
@@ -344,13 +357,22 @@ CREATE TABLE outbox (
     channel         TEXT    NOT NULL,
     message         TEXT    NOT NULL, -- a JSON object without secrets
     created_s       INTEGER NOT NULL,
-    next_at_s       INTEGER NOT NULL,
+    until_s         INTEGER NOT NULL, -- given up then
+    next_at_s       INTEGER NOT NULL, -- while it is being sent: when it is taken for lost
     attempt         INTEGER NOT NULL,
-    problem         TEXT    NOT NULL,
-    done_s          INTEGER
+    problem         TEXT    NOT NULL, -- why the last try failed; empty once it was sent
+    done_s          INTEGER           -- sent, or given up
 ) STRICT;
-CREATE INDEX outbox_due ON outbox (next_at_s) WHERE done_s IS NULL;
+CREATE INDEX outbox_due ON outbox (channel, next_at_s) WHERE done_s IS NULL;
+CREATE INDEX outbox_until ON outbox (until_s) WHERE done_s IS NULL;
 CREATE INDEX outbox_done ON outbox (done_s) WHERE done_s IS NOT NULL;
+CREATE INDEX outbox_of_channel ON outbox (channel, done_s) WHERE done_s IS NOT NULL;
+
+-- When the alerting of one of the processes did what: looked, heard (boxes can be heard since), digest.
+CREATE TABLE alerting (
+    name            TEXT    PRIMARY KEY,
+    at_s            INTEGER NOT NULL
+) STRICT;
 
 -- The processes that share this store; with SQLite there is one.
 CREATE TABLE hq_process (
