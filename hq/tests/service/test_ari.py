@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -197,7 +198,9 @@ async def test_a_poisoned_certificate_keeps_no_other_from_being_asked_for(stage:
         await served_box(scene)
         (poisoned,) = await scene.hq.rows("SELECT sha256 FROM certificate")
         await scene.hq.store.write(
-            lambda transaction: transaction._connection.execute("UPDATE certificate SET chain_pem = 'poison'")
+            lambda transaction: transaction._connection.execute(
+                "UPDATE certificate SET leaf = ?", (zlib.compress(b"poison"),)
+            )
         )
         await served_box(scene)
         assert await ask_now(scene, asking(scene)) == 2

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from otscert.domain.renewal import Window
-from otscert.store import newest
+from otscert.store import chains, newest
 from otscert.store.connection import Connection
 
 
@@ -45,14 +45,17 @@ class Certificate:
         return Window(start_s=start_s, end_s=end_s, told_s=told_s, at_s=at_s)
 
 
-_COLUMNS = (
-    "sha256, device_id, order_id, issuer, serial, spki_sha256, not_before_s, not_after_s, chain_pem, issued_at_s,"
-    " served_at_s, replaced, ari_next_poll_s, ari_start_s, ari_end_s, ari_told_s, renew_at_s, ari_explanation, recall"
-)
+_NAMES = Certificate.__slots__
+# In the place of the chain stand the leaf and, by its digest, what follows it.
+_STORED = ", ".join("leaf, issuers" if name == "chain_pem" else name for name in _NAMES)
+_COLUMNS = ", ".join("c.leaf, i.pem" if name == "chain_pem" else f"c.{name}" for name in _NAMES)
+_FROM = "certificate c JOIN issuer_chain i ON i.sha256 = c.issuers"
+_CHAIN = _NAMES.index("chain_pem")
 
 
 def _certificate(row: tuple[Any, ...]) -> Certificate:
-    values = dict(zip(Certificate.__slots__, row, strict=True))
+    chain_pem = chains.join(row[_CHAIN], row[_CHAIN + 1])
+    values = dict(zip(_NAMES, (*row[:_CHAIN], chain_pem, *row[_CHAIN + 2 :]), strict=True))
     return Certificate(**{**values, "replaced": bool(values["replaced"])})
 
 
@@ -61,10 +64,11 @@ class Certificates:
         self._sql = connection.execute
 
     def add(self, certificate: Certificate) -> None:
-        self._sql(
-            f"INSERT INTO certificate ({_COLUMNS}) VALUES ({', '.join('?' * 19)})",
-            tuple(getattr(certificate, column) for column in Certificate.__slots__),
-        )
+        members = {name: getattr(certificate, name) for name in _NAMES}
+        members["replaced"] = int(certificate.replaced)
+        values = list(members.values())
+        values[_CHAIN : _CHAIN + 1] = chains.split(self._sql, certificate.chain_pem)
+        self._sql(f"INSERT INTO certificate ({_STORED}) VALUES ({', '.join('?' * len(values))})", values)
         if not certificate.replaced:
             newest.enter(
                 self._sql,
@@ -75,14 +79,14 @@ class Certificates:
             )
 
     def get(self, sha256: str) -> Certificate | None:
-        row = self._sql(f"SELECT {_COLUMNS} FROM certificate WHERE sha256 = ?", (sha256,)).fetchone()
+        row = self._sql(f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.sha256 = ?", (sha256,)).fetchone()
         return _certificate(row) if row else None
 
     def newest(self, device_id: str) -> Certificate | None:
         """The newest one of the identity that the device has now."""
         row = self._sql(
-            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ? AND replaced = 0"
-            " ORDER BY issued_at_s DESC, not_after_s DESC LIMIT 1",
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.device_id = ? AND c.replaced = 0"
+            " ORDER BY c.issued_at_s DESC, c.not_after_s DESC LIMIT 1",
             (device_id,),
         ).fetchone()
         return _certificate(row) if row else None
@@ -90,8 +94,8 @@ class Certificates:
     def last(self, device_id: str) -> Certificate | None:
         """The newest one that the device ever had, of an identity that is over, too."""
         row = self._sql(
-            f"SELECT {_COLUMNS} FROM certificate WHERE device_id = ?"
-            " ORDER BY issued_at_s DESC, not_after_s DESC LIMIT 1",
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.device_id = ?"
+            " ORDER BY c.issued_at_s DESC, c.not_after_s DESC LIMIT 1",
             (device_id,),
         ).fetchone()
         return _certificate(row) if row else None
@@ -99,11 +103,12 @@ class Certificates:
     def replace_all(self, device_id: str) -> list[Certificate]:
         """The device's identity is over: none of its certificates counts any more; returns them."""
         rows = self._sql(
-            f"UPDATE certificate SET replaced = 1 WHERE device_id = ? AND replaced = 0 RETURNING {_COLUMNS}",
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.device_id = ? AND c.replaced = 0 ORDER BY c.issued_at_s",
             (device_id,),
         ).fetchall()
+        self._sql("UPDATE certificate SET replaced = 1 WHERE device_id = ? AND replaced = 0", (device_id,))
         newest.leave(self._sql, device_id)
-        return [_certificate(row) for row in rows]
+        return [replace(_certificate(row), replaced=True) for row in rows]
 
     def count(self, device_id: str) -> int:
         """How many the identity has had that the device has now."""
@@ -130,7 +135,7 @@ class Certificates:
     def ari_due(self, *, now_s: int, limit: int) -> list[Certificate]:
         """Certificates for which the CA is to be asked for its window, the longest waiting first."""
         rows = self._sql(
-            f"SELECT {_COLUMNS} FROM certificate WHERE ari_next_poll_s <= ? ORDER BY ari_next_poll_s LIMIT ?",
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.ari_next_poll_s <= ? ORDER BY c.ari_next_poll_s LIMIT ?",
             (now_s, limit),
         )
         return [_certificate(row) for row in rows]
