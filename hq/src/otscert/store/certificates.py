@@ -45,6 +45,8 @@ class Certificate:
         return Window(start_s=start_s, end_s=end_s, told_s=told_s, at_s=at_s)
 
 
+REMEMBERED_S = 90 * 24 * 3600
+"""How long a certificate is remembered after its end, with its order."""
 _NAMES = Certificate.__slots__
 # In the place of the chain stand the leaf and, by its digest, what follows it.
 _STORED = ", ".join("leaf, issuers" if name == "chain_pem" else name for name in _NAMES)
@@ -64,6 +66,8 @@ class Certificates:
         self._sql = connection.execute
 
     def add(self, certificate: Certificate) -> None:
+        """Enter a new one; what ended long ago of the same device is forgotten with its order."""
+        self._forget(certificate.device_id, ended_before_s=certificate.issued_at_s - REMEMBERED_S)
         members = {name: getattr(certificate, name) for name in _NAMES}
         members["replaced"] = int(certificate.replaced)
         values = list(members.values())
@@ -77,6 +81,22 @@ class Certificates:
                 not_before_s=certificate.not_before_s,
                 not_after_s=certificate.not_after_s,
             )
+
+    def _forget(self, device_id: str, *, ended_before_s: int) -> None:
+        """So a device's rows do not grow with its years. The one before stays: a device's first one is known by it."""
+        rows = self._sql(
+            "SELECT sha256, order_id FROM certificate WHERE device_id = ? AND not_after_s < ?"
+            " ORDER BY issued_at_s DESC, not_after_s DESC",
+            (device_id, ended_before_s),
+        ).fetchall()
+        for sha256, order_id in rows[1:]:
+            self._sql("DELETE FROM revocation WHERE certificate_sha256 = ?", (sha256,))
+            self._sql("DELETE FROM certificate WHERE sha256 = ?", (sha256,))
+            self._sql("DELETE FROM cert_order WHERE id = ?", (order_id,))
+        self._sql(
+            "DELETE FROM cert_order WHERE device_id = ? AND created_at_s < ? AND state = 'failed'",
+            (device_id, ended_before_s),
+        )
 
     def get(self, sha256: str) -> Certificate | None:
         row = self._sql(f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.sha256 = ?", (sha256,)).fetchone()
