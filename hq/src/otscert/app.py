@@ -94,14 +94,12 @@ class OwnNameServers:
 
 
 def make_hq(config: Config, store_key: bytes, live: Live) -> Hq:
-    issuer = config.issuers[0]
     return Hq(
         public_url=config.public_url,
         zone=config.zone.origin,
         models=live.models,
         tokens=live.tokens,
-        issuer=issuer.name,
-        profile=None,  # the issuer asks for its configured profile where the CA offers it
+        issuers=config.preference,
         checkin_s=config.checkin_s,
         hellos_per_address=config.hellos_per_address,
         hellos_per_model=config.hellos_per_model,

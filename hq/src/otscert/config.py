@@ -5,6 +5,7 @@ The only place that reads the environment. Unknown and malformed settings refuse
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -52,6 +53,8 @@ class IssuerConfig:
     eab_hmac_key: str
     caa_identity: str
     max_in_flight: int
+    preferred_root: str | None = None
+    """Common name of the root below which the chain is wanted, where the CA offers several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,9 @@ class Config:
     log_level: str
     log_format: str
     issuers: tuple[IssuerConfig, ...]
+    """All that are configured; those that new orders go to first, in order of preference."""
+    preference: tuple[str, ...]
+    """The names of those that new orders go to."""
     models: Mapping[str, Model]
     tokens: Mapping[str, tuple[bytes, ...]]
     webhooks: Mapping[str, WebhookConfig]
@@ -143,13 +149,11 @@ def parse(text: str, *, path: Path, environment: Mapping[str, str]) -> Config:
 def _build(reader: Reader) -> Config:
     zone = _zone(reader)
     models = {name: read_model(reader, name) for name in reader.names("model")}
-    issuers = tuple(_issuer(reader, name) for name in reader.names("issuer"))
+    issuers, preference = _issuers(reader)
     if not models:
         raise ConfigError("there is no model: add a [model.NAME] table for the product line, see docs/settings.md")
-    if not issuers:
-        raise ConfigError("there is no issuer: add an [issuer.NAME] table with the CA's directory_url")
-    if len(issuers) > 1:
-        raise ConfigError("there is more than one [issuer.NAME]; this release orders from one")
+    for model in models.values():
+        _check_known(f"model.{model.name}.issuers", model.issuers, {issuer.name for issuer in issuers})
     return Config(
         data_dir=reader.path("data_dir"),
         public_url=_public_url(reader, zone.origin),
@@ -167,6 +171,7 @@ def _build(reader: Reader) -> Config:
         log_level=one_of(reader, "log.level", ("debug", "info", "warning", "error")),
         log_format=one_of(reader, "log.format", ("text", "json")),
         issuers=issuers,
+        preference=preference,
         models=models,
         tokens={name: read_tokens(reader, name) for name in models},
         webhooks={name: read_webhook(reader, name) for name, model in models.items() if model.webhook},
@@ -240,6 +245,27 @@ def _zone(reader: Reader) -> ZoneConfig:
     )
 
 
+def _issuers(reader: Reader) -> tuple[tuple[IssuerConfig, ...], tuple[str, ...]]:
+    """All issuers, and the names of those that new orders go to, in order of preference."""
+    names = reader.names_in_order("issuer")
+    if not names:
+        raise ConfigError("there is no issuer: add an [issuer.NAME] table with the CA's directory_url")
+    wanted = tuple(reader.get("issuers"))
+    _check_known("issuers", wanted, set(names))
+    preference = wanted or tuple(names)
+    return tuple(_issuer(reader, name) for name in dict.fromkeys((*preference, *names))), preference
+
+
+def _check_known(setting: str, names: tuple[str, ...], known: set[str]) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(sorted(known))}"
+            raise ConfigError(f"{setting} names {name!r}, but there is no [issuer.{name}]: {hint}")
+        if names.count(name) > 1:
+            raise ConfigError(f"{setting} names {name!r} twice: each issuer has one place in the order of preference")
+
+
 def _issuer(reader: Reader, name: str) -> IssuerConfig:
     prefix = f"issuer.{name}."
     directory_url = reader.get(f"{prefix}directory_url")
@@ -259,4 +285,5 @@ def _issuer(reader: Reader, name: str) -> IssuerConfig:
         eab_hmac_key=key,
         caa_identity=reader.get(f"{prefix}caa_identity"),
         max_in_flight=at_least(reader, f"{prefix}max_in_flight", 1),
+        preferred_root=reader.get(f"{prefix}preferred_root") or None,
     )

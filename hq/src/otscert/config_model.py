@@ -51,6 +51,8 @@ def read_model(reader: Reader, name: str) -> Model:
         allow_rsa=_allow_rsa(reader, prefix, policies),
         webhook=bool(reader.get(f"{prefix}webhook_url")),
         revoke_replaced=reader.get(f"{prefix}revoke_replaced"),
+        issuers=tuple(reader.get(f"{prefix}issuers")),
+        profile=reader.get(f"{prefix}profile") or None,
     )
 
 

@@ -45,6 +45,10 @@ class Reader:
     def names(self, table: str) -> list[str]:
         return sorted({name.split(".")[1] for name in self._values if name.startswith(f"{table}.")})
 
+    def names_in_order(self, table: str) -> list[str]:
+        """As `names`, but as they stand in the file."""
+        return list(dict.fromkeys(name.split(".")[1] for name in self._values if name.startswith(f"{table}.")))
+
     def get(self, name: str) -> Any:
         setting = known(name)
         if setting is None:

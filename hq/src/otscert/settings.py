@@ -120,6 +120,12 @@ SETTINGS: tuple[Setting, ...] = (
     _setting("factory.label_url", Kind.TEXT, "", "The URL that QR codes on labels begin with; empty: public_url."),
     _setting("log.level", Kind.TEXT, "info", "debug, info, warning or error."),
     _setting("log.format", Kind.TEXT, "text", "text for people, json for machines."),
+    _setting(
+        "issuers",
+        Kind.LIST,
+        [],
+        "Issuers that new orders go to, the preferred one first; empty: all, in the order of their tables in the file.",
+    ),
     _setting("issuer.*.directory_url", Kind.TEXT, REQUIRED, "The ACME directory of the CA."),
     _setting("issuer.*.contact", Kind.LIST, [], "Contact URIs of the account, such as mailto:ops@example.com."),
     _setting(
@@ -137,6 +143,12 @@ SETTINGS: tuple[Setting, ...] = (
         Kind.TEXT,
         "",
         "The CA's name in CAA records; empty: what its directory says, and no CAA record when it says nothing.",
+    ),
+    _setting(
+        "issuer.*.preferred_root",
+        Kind.TEXT,
+        "",
+        "Common name of the root below which the chain is wanted, where the CA offers several; else the CA's default.",
     ),
     _setting("issuer.*.max_in_flight", Kind.NUMBER, 100, "Orders at the CA at the same time."),
     _setting(
@@ -212,6 +224,18 @@ SETTINGS: tuple[Setting, ...] = (
         Kind.SWITCH,
         default=True,
         sentence="Revoke the certificate of a name that was taken back (reset, transfer), or leave it to expire.",
+    ),
+    _setting(
+        "model.*.issuers",
+        Kind.LIST,
+        [],
+        "Issuers of the model's certificates, the preferred one first; empty: as the setting issuers says.",
+    ),
+    _setting(
+        "model.*.profile",
+        Kind.TEXT,
+        "",
+        "Certificate profile of the model, at issuers that offer it; empty: the issuer's own profile.",
     ),
     _setting(
         "model.*.webhook_url",

@@ -49,6 +49,10 @@ class Model:
     """Whether a webhook is asked about every box that a policy admitted."""
     revoke_replaced: bool
     """Whether the certificate of a name that was taken back is revoked, or left to expire."""
+    issuers: tuple[str, ...] = ()
+    """The issuers of its certificates, in order of preference; empty: all, in the order of the configuration."""
+    profile: str | None = None
+    """The certificate profile, where the issuer offers it; None: the issuer's own."""
 
 
 class Answer(Enum):

@@ -109,7 +109,7 @@ class AskingWhen:
         if newest is None or newest.sha256 != certificate.sha256 or certificate.not_after_s <= now_s:
             return False, None
         device = transaction.devices.get(certificate.device_id)
-        if device is None or not may_work(device).allowed or certificate.issuer != self.hq.issuer:
+        if device is None or not may_work(device).allowed or certificate.issuer not in self.hq.issuers:
             return False, now_s + self._spread(ASK_AGAIN_S)
         return True, now_s + self._spread(_RETRY_S)
 

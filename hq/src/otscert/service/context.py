@@ -10,10 +10,13 @@ from otscert.domain.admission import Model
 from otscert.domain.quota import Quota
 from otscert.service.ports import Clock, Randomness
 
+ALONE = "hq"
+"""The name of the one process on a store that others cannot share: what it leased before a restart is still its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hq:
-    """`tokens` are the claim tokens by model; `issuer` and `profile` are what a new order asks for.
+    """`tokens` are the claim tokens by model; `issuers` are what orders are placed at, in order of preference.
 
     `secret` is known to this HQ alone: it names things that must not be guessed back from the store.
     """
@@ -22,8 +25,7 @@ class Hq:
     zone: str
     models: Mapping[str, Model]
     tokens: Mapping[str, tuple[bytes, ...]]
-    issuer: str
-    profile: str | None
+    issuers: tuple[str, ...]
     checkin_s: int
     hellos_per_address: Quota
     hellos_per_model: Quota
@@ -35,6 +37,12 @@ class Hq:
     secret: bytes
     clock: Clock
     randomness: Randomness
+    process: str = ALONE
+    """Which of the processes that share the store this is."""
+
+    def issuers_of(self, model: Model | None) -> tuple[str, ...]:
+        """The issuers of a model's certificates, the preferred one first; never none."""
+        return (model.issuers if model is not None else ()) or self.issuers
 
     def now_s(self) -> int:
         return self.clock.now_ms() // 1000

@@ -283,6 +283,7 @@ class Enrolment:
         )
 
     def _new_order(self, row: HelloRow, csr: CheckedCsr, device: Device, *, now_s: int) -> Order:
+        model = self.hq.models.get(device.model)
         return Order(
             id=self.hq.randomness(_ID_BYTES).hex(),
             device_id=device.id,
@@ -291,8 +292,8 @@ class Enrolment:
             names=certificate_names(row.label, self.hq.zone),
             csr_der=csr.der,
             state=OrderState.WAITING,
-            issuer=self.hq.issuer,
-            profile=self.hq.profile,
+            issuer=self.hq.issuers_of(model)[0],  # the choice is made when its turn comes
+            profile=model.profile if model is not None else None,
             attempt=0,
             url=None,
             reason="waiting for its turn",
