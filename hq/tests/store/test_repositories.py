@@ -99,10 +99,17 @@ async def test_the_queue_is_what_is_due_and_unfinished(store: SqliteStore) -> No
         order(5, next_at_s=900),
     ]
     await store.write(lambda transaction: fill(transaction, device(), *orders))
-    due = await store.read(lambda transaction: transaction.orders.due(now_s=300, limit=9))
+    due = await store.read(lambda transaction: transaction.orders.due(now_s=300, limit=9, by="p1"))
     assert [each.id for each in due] == ["o2", "o1"]
-    assert await store.read(lambda transaction: transaction.orders.next_due_s(besides=("o2",))) == 300
-    assert await store.read(lambda transaction: transaction.orders.next_due_s(besides=("o1", "o2", "o5"))) is None
+    assert (
+        await store.read(lambda transaction: transaction.orders.next_due_s(besides=("o2",), now_s=300, by="p1")) == 300
+    )
+    assert (
+        await store.read(
+            lambda transaction: transaction.orders.next_due_s(besides=("o1", "o2", "o5"), now_s=300, by="p1")
+        )
+        is None
+    )
     assert await store.read(lambda transaction: transaction.orders.unfinished("d1"))
     assert not await store.read(lambda transaction: transaction.orders.unfinished("d2"))
     newest = await store.read(lambda transaction: transaction.orders.of_device("d1", limit=2))

@@ -11,6 +11,7 @@ from otscert.service.context import Hq
 from otscert.service.ports import Signals, Store, ZonePublisher
 from otscert.service.standing import why_order_rests
 from otscert.service.topics import order_ended
+from otscert.store.errors import Moved
 from otscert.store.transaction import Transaction
 
 _REST_S = 24 * 3600
@@ -31,7 +32,10 @@ class Setbacks:
 
         def write(transaction: Transaction) -> None:
             reached = transaction.orders.get(order.id)
-            if reached is not None and reached.state not in TERMINAL and why_order_rests(transaction, reached):
+            if reached is None or reached.state in TERMINAL:
+                return
+            _still_mine(reached, order)
+            if why_order_rests(transaction, reached):
                 transaction.orders.rest(reached, next_at_s=now_s + _REST_S, reason=reason)
 
         await self.store.write(write)
@@ -55,6 +59,7 @@ class Setbacks:
             reached = transaction.orders.get(order.id)
             if reached is None or reached.state in TERMINAL:
                 return []
+            _still_mine(reached, order)
             if fault.remedy is Remedy.PERMANENT:
                 return self._fail(transaction, reached, fault, now_s=now_s)
             transaction.events.append(
@@ -97,3 +102,9 @@ class Setbacks:
             data={"reason": fault.reason},
         )
         return transaction.challenges.drop(order.id)
+
+
+def _still_mine(reached: Order, order: Order) -> None:
+    """Raise `Moved` when another process works on it by now: what this one saw of it is over."""
+    if reached.lease_by != order.lease_by:
+        raise Moved(f"order {order.id} was taken over by another process")

@@ -1,4 +1,9 @@
-"""The queue of orders: takes what is due and runs it. What becomes of a run that ended early is `setbacks`'."""
+"""The queue of orders: takes what is due and runs it. What becomes of a run that ended early is `setbacks`'.
+
+What is taken is leased to this process before it is run; `keep` renews the leases of all of them. An order whose lease
+has run out (its process was killed, or stood still) is taken by another process; who had it before can write nothing
+about it any more (`store.orders`), and stops working on it as soon as it finds out.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +19,13 @@ from otscert.service.context import Hq
 from otscert.service.issuance import Issuance, IssuanceError, OrderRests
 from otscert.service.ports import Signals, Store
 from otscert.service.setbacks import Setbacks
-from otscert.service.topics import DUE
+from otscert.service.topics import DUE, room_for_orders
 from otscert.store.errors import Moved, StoreUnavailable
+from otscert.store.transaction import Transaction
 
-_LOOK_AGAIN_S = 10.0
+LEASE_S = 15
+"""How long an order stays with a process that is not heard of any more."""
+_LOOK_AGAIN_S = 5.0
 _STORE_GONE_S = 1.0
 _PARKED = frozenset({Remedy.PARK, Remedy.ACCOUNT})
 _log = logging.getLogger(__name__)
@@ -40,7 +48,7 @@ class Worker:
 
     async def work(self) -> None:
         """Take due orders for ever."""
-        with self.signals.listen(DUE) as heard:
+        with self.signals.listen(DUE, self._room) as heard:
             while True:
                 try:
                     wait_s = await self._start_due()
@@ -56,6 +64,33 @@ class Worker:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def give_back(self) -> None:
+        """After `stop`: let other processes go on at once with what this one had."""
+        try:
+            freed = await self.store.write(lambda transaction: transaction.orders.free_leases(by=self.hq.process))
+        except StoreUnavailable as error:
+            _log.warning("worker.leases_kept", extra={"reason": str(error), "seconds": LEASE_S})
+        else:
+            if freed:
+                self.signals.publish(DUE)
+
+    async def keep(self) -> None:
+        """Renew the leases of all that runs here, and end what another process has taken over. Call it every 5 s."""
+        by, until_s, running = self.hq.process, self.hq.now_s() + LEASE_S, tuple(self._running)
+
+        def renew(transaction: Transaction) -> set[str]:
+            transaction.orders.renew_leases(by=by, until_s=until_s)
+            return transaction.orders.lost(running, by=by)
+
+        for order_id in await self.store.write(renew) if running else ():
+            _log.warning("order.taken_over", extra={"order": order_id})
+            if order_id in self._running:
+                self._running[order_id].cancel()
+
+    @property
+    def _room(self) -> str:
+        return room_for_orders(self.hq.process)
+
     async def _start_due(self) -> float:
         """Start what is due and fits; returns the seconds until something else can become due."""
         now_s = self.hq.now_s()
@@ -64,14 +99,28 @@ class Worker:
         room = self.max_in_flight - len(self._running)
         if room <= 0:
             return _LOOK_AGAIN_S
-        limit = room + len(self._running)
-        due = await self.store.read(lambda transaction: transaction.orders.due(now_s=now_s, limit=limit))
-        for order in [order for order in due if order.id not in self._running][:room]:
+        for order in await self._lease_due(now_s=now_s, room=room):
             self._running[order.id] = asyncio.create_task(self._run(order))
         if len(self._running) >= self.max_in_flight:
             return _LOOK_AGAIN_S  # the end of a running order wakes us
-        next_s = await self.store.read(lambda transaction: transaction.orders.next_due_s(besides=tuple(self._running)))
+        by, running = self.hq.process, tuple(self._running)
+        next_s = await self.store.read(
+            lambda transaction: transaction.orders.next_due_s(besides=running, now_s=now_s, by=by)
+        )
         return _LOOK_AGAIN_S if next_s is None else min(_LOOK_AGAIN_S, max(0.05, next_s - now_s))
+
+    async def _lease_due(self, *, now_s: int, room: int) -> list[Order]:
+        """Take at most `room` due orders for this process; on disk when this returns."""
+        by, running = self.hq.process, frozenset(self._running)
+
+        def choose(transaction: Transaction) -> list[Order]:
+            due = transaction.orders.due(now_s=now_s, limit=room + len(running), by=by)
+            return [order for order in due if order.id not in running][:room]
+
+        def lease(transaction: Transaction) -> list[Order]:
+            return transaction.orders.lease(choose(transaction), by=by, until_s=now_s + LEASE_S)
+
+        return await self.store.write(lease) if await self.store.read(choose) else []
 
     async def _run(self, order: Order) -> None:
         try:
@@ -82,7 +131,7 @@ class Worker:
             await asyncio.sleep(_STORE_GONE_S)
         finally:
             del self._running[order.id]
-            self.signals.publish(DUE)
+            self.signals.publish(self._room)
 
     async def _run_or_postpone(self, order: Order) -> None:
         try:

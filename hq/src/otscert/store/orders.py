@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from otscert.domain.budget import Rank
-from otscert.domain.order import Order, OrderEvent, OrderState, move
+from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState, move
 from otscert.store.connection import Connection
 from otscert.store.errors import AlreadyThere, Moved
 
@@ -43,9 +43,27 @@ def _order(row: tuple[Any, ...]) -> Order:
     )
 
 
+_NOBODYS = TERMINAL | {OrderState.WAITING}
+_LONGEST_LEASE_S = 600
+"""Nobody leases for so long; a lease that ends later was given by a clock that was ahead."""
+_FREE_FOR = "(lease_by IS NULL OR lease_by = ? OR lease_until_s <= ? OR lease_until_s > ?)"
+
+
+def _free_for(by: str, now_s: int) -> tuple[str, int, int]:
+    return by, now_s, now_s + _LONGEST_LEASE_S
+
+
+def _unmoved(seen: Order) -> tuple[str, tuple[str, ...]]:
+    """The condition that a row is as it was read, and still worked on by whom it was then; and its values."""
+    if seen.lease_by is None:
+        return "id = ? AND state = ? AND lease_by IS NULL", (seen.id, seen.state)
+    return "id = ? AND state = ? AND lease_by = ?", (seen.id, seen.state, seen.lease_by)
+
+
 class Orders:
     def __init__(self, connection: Connection) -> None:
         self._sql = connection.execute
+        self._many = connection.executemany
         self._integrity_error = connection.IntegrityError
 
     def get(self, order_id: str) -> Order | None:
@@ -71,26 +89,62 @@ class Orders:
         )
         return [_order(row) for row in rows]
 
-    def due(self, *, now_s: int, limit: int) -> list[Order]:
-        """Unfinished orders whose time has come, the longest waiting first."""
+    def due(self, *, now_s: int, limit: int, by: str) -> list[Order]:
+        """Unfinished orders whose time has come and that no other process works on, the longest waiting first."""
         rows = self._sql(
             f"SELECT {_COLUMNS} FROM cert_order"
-            " WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND next_at_s <= ?"
+            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND next_at_s <= ? AND {_FREE_FOR}"
             " ORDER BY next_at_s LIMIT ?",
-            (now_s, limit),
+            (now_s, *_free_for(by, now_s), limit),
         )
         return [_order(row) for row in rows]
 
-    def next_due_s(self, *, besides: Sequence[str]) -> int | None:
+    def next_due_s(self, *, besides: Sequence[str], now_s: int, by: str) -> int | None:
         """When the earliest unfinished order falls due, leaving out those that are being worked on."""
         marks = ", ".join("?" * len(besides))
         row = self._sql(
             "SELECT next_at_s FROM cert_order"
-            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND id NOT IN ({marks})"
+            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND id NOT IN ({marks}) AND {_FREE_FOR}"
             " ORDER BY next_at_s LIMIT 1",
-            tuple(besides),
+            (*besides, *_free_for(by, now_s)),
         ).fetchone()
         return row[0] if row else None
+
+    def oldest_due_s(self) -> int | None:
+        """When the earliest unfinished order fell or falls due, whoever works on it."""
+        row = self._sql(
+            "SELECT next_at_s FROM cert_order WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed')"
+            " ORDER BY next_at_s LIMIT 1"
+        ).fetchone()
+        return row[0] if row else None
+
+    # ---- leases: which process works on an order
+
+    def lease(self, chosen: Iterable[Order], *, by: str, until_s: int) -> list[Order]:
+        """Have this process alone work on orders that `due` gave in this transaction; returns them as they are now."""
+        leased = [replace(order, lease_by=by, lease_until_s=until_s) for order in chosen]
+        self._many(
+            "UPDATE cert_order SET lease_by = ?, lease_until_s = ? WHERE id = ?",
+            [(by, until_s, order.id) for order in leased],
+        )
+        return leased
+
+    def renew_leases(self, *, by: str, until_s: int) -> None:
+        """Keep what this process still has; what another one has taken over stays with that one."""
+        self._sql("UPDATE cert_order SET lease_until_s = ? WHERE lease_by = ?", (until_s, by))
+
+    def lost(self, order_ids: Sequence[str], *, by: str) -> set[str]:
+        """Those of these orders that another process works on by now."""
+        marks = ", ".join("?" * len(order_ids))
+        rows = self._sql(
+            f"SELECT id FROM cert_order WHERE id IN ({marks}) AND lease_by IS NOT NULL AND lease_by <> ?",
+            (*order_ids, by),
+        )
+        return {row[0] for row in rows}
+
+    def free_leases(self, *, by: str) -> int:
+        """Let others go on with the orders of a process that ends; returns how many."""
+        return self._sql("UPDATE cert_order SET lease_by = NULL, lease_until_s = 0 WHERE lease_by = ?", (by,)).rowcount
 
     def url_known(self, url: str) -> bool:
         return self._sql("SELECT 1 FROM cert_order WHERE url = ?", (url,)).fetchone() is not None
@@ -124,22 +178,25 @@ class Orders:
         )
 
     def advance(self, seen: Order, event: OrderEvent, **changes: Any) -> Order:
-        """Move an order by the table and change columns.
+        """Move an order by the table and change columns; one that ends or begins again is nobody's any more.
 
-        Raises `Moved` when it is not in the state that was read, `AlreadyThere` when another order has its URL.
+        Raises `Moved` when it is not in the state that was read or another process works on it since, `AlreadyThere`
+        when another order has its URL.
         """
         state = move(seen.state, event)
         columns = {"state": state, **changes}
+        if state in _NOBODYS:
+            columns |= {"lease_by": None, "lease_until_s": 0}
         assignments = ", ".join(f"{column} = ?" for column in columns)
+        condition, values = _unmoved(seen)
         try:
             changed = self._sql(
-                f"UPDATE cert_order SET {assignments} WHERE id = ? AND state = ?",
-                (*columns.values(), seen.id, seen.state),
+                f"UPDATE cert_order SET {assignments} WHERE {condition}", (*columns.values(), *values)
             ).rowcount
         except self._integrity_error as error:
             raise AlreadyThere("cert_order") from error
         if changed != 1:
-            raise Moved(f"order {seen.id} is no longer {seen.state}")
+            raise _moved(seen)
         order = self.get(seen.id)
         if order is None:
             raise Moved(f"order {seen.id} is gone")
@@ -177,25 +234,29 @@ class Orders:
 
     def drop_replaces(self, seen: Order) -> Order:
         """Order as if it followed no certificate, the CA does not take it as a replacement; or raise `Moved`."""
-        changed = self._sql(
-            "UPDATE cert_order SET replaces = NULL WHERE id = ? AND state = ?", (seen.id, seen.state)
-        ).rowcount
-        if changed != 1:
-            raise Moved(f"order {seen.id} is no longer {seen.state}")
+        condition, values = _unmoved(seen)
+        if self._sql(f"UPDATE cert_order SET replaces = NULL WHERE {condition}", values).rowcount != 1:
+            raise _moved(seen)
         return replace(seen, replaces=None)
 
     def rest(self, seen: Order, *, next_at_s: int, reason: str) -> None:
-        """Keep the state and say why nothing is done for it until then; nothing failed, so no run is counted."""
-        self._sql(
-            "UPDATE cert_order SET next_at_s = ?, reason = ? WHERE id = ? AND state = ?",
-            (next_at_s, reason, seen.id, seen.state),
-        )
+        """Keep the state and say why nothing is done for it until then; or raise `Moved`. No run is counted."""
+        self._put_aside(seen, "", next_at_s=next_at_s, reason=reason)
 
     def postpone(self, seen: Order, *, next_at_s: int, reason: str) -> None:
         """Keep the state, count the run that ended early, say why it waits and until when; or raise `Moved`."""
+        self._put_aside(seen, "attempt = attempt + 1, ", next_at_s=next_at_s, reason=reason)
+
+    def _put_aside(self, seen: Order, counting: str, *, next_at_s: int, reason: str) -> None:
+        condition, values = _unmoved(seen)
         changed = self._sql(
-            "UPDATE cert_order SET attempt = attempt + 1, next_at_s = ?, reason = ? WHERE id = ? AND state = ?",
-            (next_at_s, reason, seen.id, seen.state),
+            f"UPDATE cert_order SET {counting}next_at_s = ?, reason = ?, lease_by = NULL, lease_until_s = 0"
+            f" WHERE {condition}",
+            (next_at_s, reason, *values),
         ).rowcount
         if changed != 1:
-            raise Moved(f"order {seen.id} is no longer {seen.state}")
+            raise _moved(seen)
+
+
+def _moved(seen: Order) -> Moved:
+    return Moved(f"order {seen.id} is no longer {seen.state}, or another process works on it")

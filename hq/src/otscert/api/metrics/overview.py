@@ -101,7 +101,7 @@ def look(transaction: Transaction, *, now_s: int, checkin_s: int, began_s: float
         ending={days: statistics.ending(now_s=now_s, within_s=days * DAY_S) for days in WITHIN_DAYS},
         due=statistics.due(now_s=now_s, calling_since_s=calling_since_s),
         orders=statistics.orders(),
-        due_since_s=transaction.orders.next_due_s(besides=()),
+        due_since_s=transaction.orders.oldest_due_s(),
         persons=statistics.asked_persons(),
         webhooks=statistics.asked_webhooks(),
         revocations=statistics.revocations(),
