@@ -12,7 +12,6 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,13 +28,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 
-from otscert.acme.jws import AccountKey
 from otscert.acme.order import OrderStatus
 from otscert.acme.polling import next_poll_s
 from otscert.ca import AcmeIssuer, Dns01Challenge, IssuerSettings, new_account_key, open_issuer
 from tests.scripted_ca import Fate, Script, ScriptedCa, start_scripted_ca
 from tests.scripted_ca.dns_check import DnsCheckError, TxtResolver
 from tests.scripted_ca.obtain import make_csr, obtain
+from tests.scripted_ca.wire import Wire
 
 NAMES = ["a.boxes.example", "*.a.boxes.example"]
 
@@ -108,42 +107,6 @@ async def _openssl_verifies(chain: str, root: str, folder: Path) -> bool:
 
 
 # --- what the CA must refuse -------------------------------------------------------------------------------------
-
-
-@dataclass(kw_only=True)
-class Wire:
-    """Sends hand-made requests as one account."""
-
-    ca: ScriptedCa
-    private: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
-
-    def __post_init__(self) -> None:
-        self.key = AccountKey(self.private)
-        self.trust = ssl.create_default_context(cadata=self.ca.trust_pem)
-
-    def url(self, path: str) -> str:
-        return f"{self.ca.state.base_url}/{path}"
-
-    async def ask(self, path: str, payload: object, **changed: Any) -> tuple[int, dict[str, Any]]:
-        """POST `payload`; `changed` replaces url, nonce or kid in the signed header, or the whole body."""
-        nonce = changed.get("nonce", self.ca.state.nonces.issue())
-        kid = changed.get("kid", self.url("acct/0"))
-        signed = self.key.sign(url=changed.get("url", self.url(path)), nonce=nonce, payload=payload, kid=kid)
-        return await asyncio.to_thread(self._send, self.url(path), changed.get("body", signed))
-
-    def _send(self, url: str, body: bytes) -> tuple[int, dict[str, Any]]:
-        headers = {"Content-Type": "application/jose+json", "User-Agent": "test"}
-        request = urllib.request.Request(url, body, headers)  # noqa: S310 - our own https server
-        try:
-            with urllib.request.urlopen(request, context=self.trust) as answer:  # noqa: S310 - same
-                return answer.status, json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-
-    async def register(self) -> None:
-        status, _ = await self.ask("new-account", {"termsOfServiceAgreed": True}, kid=None)
-        assert status == 201
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.scripted_ca.script import Fate, Script
+from tests.scripted_ca.script import LETS_ENCRYPT, Fate, Limits, Script
 from tests.scripted_ca.server import ScriptedCa, start_scripted_ca
 
-__all__ = ["Fate", "Script", "ScriptedCa", "start_scripted_ca"]
+__all__ = ["LETS_ENCRYPT", "Fate", "Limits", "Script", "ScriptedCa", "start_scripted_ca"]

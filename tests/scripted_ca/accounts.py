@@ -35,6 +35,27 @@ def create(state: State, signed: Signed) -> Response:
     return json_response(_document(state, account), 201, (("Location", account.url),))
 
 
+def check_valid(state: State, account: Account) -> None:
+    """Refuse whatever a closed account asks; a paused one may do all but order."""
+    status = state.script.accounts if state.script.accounts in {"deactivated", "revoked"} else account.status
+    if status != "valid":
+        raise AcmeProblem("unauthorized", f'Unable to validate JWS :: Account is not valid, has status "{status}"', 403)
+
+
+def check_may_order(state: State, names: tuple[str, ...]) -> None:
+    """Refuse the order of a paused account (Boulder: wfe2, probs.Paused), or before new terms are agreed to."""
+    if state.script.accounts == "paused":
+        visit = f"{state.base_url}/sfe/v1/unpause?jwt=eyJhbGciOiJIUzI1NiJ9.e30.c2NyaXB0ZWQ"
+        paused = ", ".join(sorted({name.removeprefix("*.") for name in names}))
+        text = f"Your account is temporarily prevented from requesting certificates for {paused} and possibly others."
+        raise AcmeProblem("rateLimited", f"{text} Please visit: {visit}", 429)
+    if state.script.terms_changed:  # RFC 8555 section 7.3.3
+        terms = (("Link", f'<{state.base_url}/terms/2>;rel="terms-of-service"'),)
+        instance = f"{state.base_url}/agreement/?token=W8Ih3PswD-8"
+        text = "Terms of service have changed"
+        raise AcmeProblem("userActionRequired", text, 403, headers=terms, instance=instance)
+
+
 def show(state: State, signed: Signed) -> Response:
     if signed.who().url != signed.url:
         raise AcmeProblem("unauthorized", "another account", 403)

@@ -7,6 +7,7 @@ import hashlib
 import secrets
 from typing import Any
 
+from tests.scripted_ca import limits
 from tests.scripted_ca.dns_check import DnsCheckError
 from tests.scripted_ca.http import Response
 from tests.scripted_ca.problems import AcmeProblem, problem
@@ -48,7 +49,7 @@ def answer(state: State, signed: Signed) -> Response:
     if not authorization.answered:
         authorization.answered = True
         if state.dns is None:
-            _end(authorization, state.script.validation_problem)
+            _end(state, authorization, state.script.validation_problem)
         else:
             state.in_background(_validate(state, authorization))
     up = f'<{state.base_url}/authz/{authorization.number}>;rel="up"'
@@ -61,11 +62,11 @@ async def _validate(state: State, authorization: Authorization) -> None:
     try:
         values = await state.dns.txt(name)
     except DnsCheckError as error:
-        _end(authorization, problem("dns", f"{name}: {error}", 400))
+        _end(state, authorization, problem("dns", f"{name}: {error}", 400))
         return
     found = expected_value(authorization) in values
     wrong = problem("unauthorized", f"none of {len(values)} TXT values at {name} is the right one", 403)
-    _end(authorization, state.script.validation_problem if found else wrong)
+    _end(state, authorization, state.script.validation_problem if found else wrong)
 
 
 def expected_value(authorization: Authorization) -> bytes:
@@ -73,9 +74,11 @@ def expected_value(authorization: Authorization) -> bytes:
     return base64.urlsafe_b64encode(hashlib.sha256(key_authorization).digest()).rstrip(b"=")
 
 
-def _end(authorization: Authorization, error: dict[str, Any] | None) -> None:
+def _end(state: State, authorization: Authorization, error: dict[str, Any] | None) -> None:
     authorization.status = "valid" if error is None else "invalid"
     authorization.error = error
+    if error is not None:
+        limits.count_failure(state, authorization.account, authorization.name)
     for order in authorization.orders:
         settle(order)
 

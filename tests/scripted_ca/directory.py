@@ -19,7 +19,7 @@ def show(state: State, request: Request) -> Response:
         "keyChange": f"{base}/key-change",
         "renewalInfo": f"{base}/renewal-info",
         "meta": {
-            "termsOfService": f"{base}/terms",
+            "termsOfService": f"{base}/terms/2" if state.script.terms_changed else f"{base}/terms",
             "caaIdentities": ["ca.example"],
             "externalAccountRequired": bool(state.script.eab_keys),
             "profiles": {name: f"{life_s} s" for name, life_s in state.script.profiles.items()},

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 256 * 1024
 ENDLESS_CHUNK = b"x" * 65536
+DRIP_S = 0.02
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,8 +30,8 @@ class Request:
 class Response:
     """One answer, which may misbehave.
 
-    `delay_s` holds it back; `cut` closes the connection in its middle, with `silent` before its first byte; `endless`
-    never ends its body.
+    `delay_s` holds it back; `cut` closes the connection in its middle, with `silent` before its first byte, `headless`
+    right after its headers; `endless` never ends its body; `drip` sends it a byte at a time.
     """
 
     status: int = 200
@@ -39,7 +40,9 @@ class Response:
     delay_s: float = 0.0
     cut: bool = False
     silent: bool = False
+    headless: bool = False
     endless: bool = False
+    drip: bool = False
 
     def encode(self, *, head_only: bool) -> bytes:
         length = () if self.endless else (f"Content-Length: {len(self.body)}",)
@@ -105,13 +108,26 @@ class HttpProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         data = response.encode(head_only=request.method == "HEAD")
-        if response.cut:
+        if response.headless:
+            self._transport.write(data[: data.find(b"\r\n\r\n") + 4])
+            self._transport.close()
+        elif response.cut:
             self._transport.write(b"" if response.silent else data[: len(data) // 2])
             self._transport.close()
+        elif response.drip:
+            self._drip(data)
         else:
             self._transport.write(data)
             if response.endless:
                 self._flood()
+
+    def _drip(self, data: bytes) -> None:
+        self._later = None
+        if self._transport is not None and data:
+            self._transport.write(data[:1])
+            self._later = asyncio.get_running_loop().call_later(DRIP_S, self._drip, data[1:])
+        elif self._transport is not None:
+            self._serve()
 
     def _flood(self) -> None:
         if self._transport is not None:

@@ -44,6 +44,7 @@ class Header(msgspec.Struct):
 
 _ENVELOPE = msgspec.json.Decoder(Envelope)
 _HEADER = msgspec.json.Decoder(Header)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 
 
 def unb64(text: str) -> bytes:
@@ -82,6 +83,16 @@ def verify(envelope: Envelope, key: ec.EllipticCurvePublicKey) -> None:
         key.verify(encode_dss_signature(r, s), envelope.signed, ES256)
     except InvalidSignature:
         raise AcmeProblem("malformed", "the signature does not verify") from None
+
+
+def payload(envelope: Envelope) -> dict[str, Any] | None:
+    """The payload's members; None for the empty one of a POST-as-GET."""
+    if not envelope.payload:
+        return None
+    try:
+        return _OBJECT.decode(unb64(envelope.payload))
+    except msgspec.MsgspecError:
+        raise AcmeProblem("malformed", "the payload is not a JSON object") from None
 
 
 def verify_binding(binding: Any, keys: dict[str, str], url: str, jwk: dict[str, Any]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["newOrder", "reusedOrder", "finalize", "issued", "revoked"]
+Kind = Literal["newOrder", "reusedOrder", "finalize", "issued", "revoked", "keyChange"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +27,13 @@ class Entry:
 
 
 class Ledger:
-    """The list of entries, and a count of requests per resource."""
+    """The list of entries, and counts: requests per resource, refusals per limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.entries: list[Entry] = []
         self.requests: Counter[str] = Counter()
+        self.limited: Counter[str] = Counter()  # refusals per kind of limit
 
     def write(
         self,
@@ -47,7 +50,7 @@ class Ledger:
         self.entries.append(
             Entry(
                 kind=kind,
-                at=time.time(),
+                at=self._clock(),
                 account=account,
                 order=order,
                 names=names,

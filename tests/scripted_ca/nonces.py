@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 
 WINDOW = 65_536
 
 
 class Nonces:
-    """Issues and redeems; `reject_every` N refuses every Nth good one, as a CA's other data centre would."""
+    """Issues and redeems; `reject_every` N refuses every Nth good one, as a CA's other data centre would.
 
-    def __init__(self, reject_every: int) -> None:
-        self._reject_every = reject_every
+    `reject_share` refuses good ones by dice: 0.9 is a storm, 1.0 a CA that takes none.
+    """
+
+    def __init__(self, reject_every: int, reject_share: float = 0.0, seed: int = 0) -> None:
+        self._reject_every, self._reject_share = reject_every, reject_share
+        self._dice = random.Random(seed)
         self._redeemed = 0
         self._open: dict[str, None] = {}
 
@@ -28,4 +33,6 @@ class Nonces:
             return False
         del self._open[nonce]
         self._redeemed += 1
-        return not (self._reject_every and self._redeemed % self._reject_every == 0)
+        if self._reject_every and self._redeemed % self._reject_every == 0:
+            return False
+        return not (self._reject_share and self._dice.random() < self._reject_share)

@@ -8,12 +8,14 @@ from email.utils import format_datetime
 from typing import Any
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.scripted_ca import authorizations, jose, renewal_info
+from tests.scripted_ca import accounts, authorizations, jose, limits, renewal_info
 from tests.scripted_ca.http import Response
 from tests.scripted_ca.ledger import Kind
 from tests.scripted_ca.problems import AcmeProblem
+from tests.scripted_ca.script import Exempt
 from tests.scripted_ca.state import Account, Issued, Order, Signed, State, json_response, numbered
 
 ORDER_LIFE = dt.timedelta(hours=8)
@@ -26,13 +28,16 @@ def create(state: State, signed: Signed) -> Response:
     profile = members.get("profile", next(iter(state.script.profiles), ""))
     if state.script.profiles and profile not in state.script.profiles:
         raise AcmeProblem("invalidProfile", f"there is no profile {profile!r}")
+    accounts.check_may_order(state, names)
     replaces = renewal_info.checked(state, account, names, members.get("replaces"))
+    exempt = renewal_info.exemption(state, names, replaces)
+    limits.admit_order(state, account, names, exempt)
     key = (profile, frozenset(names))
     order = account.open_orders.get(key) if state.script.reuse_orders else None
     if order is not None:
         _record(state, "reusedOrder", order)
     else:
-        order = _open(state, account, names, profile, replaces)
+        order = _open(state, account, names, profile=profile, replaces=replaces, exempt=exempt)
         account.open_orders[key] = order
         _record(state, "newOrder", order)
     return _response(state, order, 201, location=True)
@@ -42,7 +47,7 @@ def show(state: State, signed: Signed) -> Response:
     order = _mine(state, signed)
     if order.status == "processing":
         order.polls_left -= 1
-        if order.polls_left < 0:
+        if order.polls_left < 0 and state.clock() >= order.done_at:
             order.status = "valid"
     return _response(state, order, 200, location=False)
 
@@ -55,15 +60,32 @@ def finalize(state: State, signed: Signed) -> Response:
     spki = csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     spki_sha256 = hashlib.sha256(spki).hexdigest()
     _record(state, "finalize", order, spki_sha256)
-    leaf = state.issuance.issue(csr, order.names, state.script.profiles.get(order.profile, 90 * 86400))
-    order.certificate = len(state.issued)
-    state.issued.append(Issued(certificate=leaf, order=order))
-    state.by_serial[leaf.serial_number] = state.issued[-1]
+    issued = _issue(state, order, csr)
+    leaf = issued.certificate
+    limits.count_certificate(state, order)
     _record(state, "issued", order, spki_sha256, f"{leaf.serial_number:x}")
     order.account.open_orders.pop((order.profile, frozenset(order.names)), None)
     order.polls_left = state.script.processing_polls - 1
-    order.status = "processing" if state.script.processing_polls > 0 else "valid"
+    order.done_at = state.clock() + state.script.processing_s
+    processing = state.script.processing_polls > 0 or state.script.processing_s > 0
+    order.status = "processing" if processing else "valid"
     return _response(state, order, 200, location=state.script.location_on_finalize)
+
+
+def _issue(state: State, order: Order, csr: x509.CertificateSigningRequest) -> Issued:
+    key, names, script = csr.public_key(), order.names, state.script
+    if script.mistake == "another key":
+        key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    elif script.mistake == "other names":
+        names = tuple(f"not-{name.removeprefix('*.')}" for name in names[:1])
+    leaf = state.issuance.issue(key, names, start=state.now(), life_s=script.profiles.get(order.profile, 90 * 86400))
+    issued = Issued(certificate=leaf, order=order)
+    order.certificate = len(state.issued)
+    state.issued.append(issued)
+    state.by_serial[leaf.serial_number] = issued
+    state.names_issued.add(frozenset(order.names))
+    renewal_info.remember(state, issued)
+    return issued
 
 
 def _record(state: State, kind: Kind, order: Order, spki_sha256: str = "", serial: str = "") -> None:
@@ -79,8 +101,10 @@ def _record(state: State, kind: Kind, order: Order, spki_sha256: str = "", seria
     )
 
 
-def _open(state: State, account: Account, names: tuple[str, ...], profile: str, replaces: str | None) -> Order:
-    expires = (dt.datetime.now(dt.UTC) + ORDER_LIFE).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _open(
+    state: State, account: Account, names: tuple[str, ...], *, profile: str, replaces: str | None, exempt: Exempt
+) -> Order:
+    expires = (state.now() + ORDER_LIFE).strftime("%Y-%m-%dT%H:%M:%SZ")
     order = Order(
         number=len(state.orders),
         account=account,
@@ -89,7 +113,10 @@ def _open(state: State, account: Account, names: tuple[str, ...], profile: str, 
         profile=profile,
         replaces=replaces,
         expires=expires,
+        exempt=exempt,
     )
+    if replaces is not None:
+        state.replacing.setdefault(replaces, []).append(order)
     for authorization in order.authorizations:
         authorization.orders.append(order)
     authorizations.settle(order)

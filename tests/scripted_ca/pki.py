@@ -12,6 +12,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -86,13 +87,15 @@ class Issuance:
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False),
         ]
 
-    def issue(self, csr: x509.CertificateSigningRequest, names: Sequence[str], life_s: int) -> x509.Certificate:
-        """Sign a leaf for the CSR's key: SAN only, no common name, as Let's Encrypt's newer profiles have it."""
-        start = dt.datetime.now(dt.UTC).replace(microsecond=0) - BACKDATED
+    def issue(
+        self, key: CertificatePublicKeyTypes, names: Sequence[str], *, start: dt.datetime, life_s: int
+    ) -> x509.Certificate:
+        """Sign a leaf for `key`: SAN only, no common name, as Let's Encrypt's newer profiles have it."""
+        start = start.replace(microsecond=0) - BACKDATED
         san = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         # "the certificate is valid from notBefore through notAfter, inclusive": one second less than the life.
         builder = (
-            x509.CertificateBuilder(self._issuer, x509.Name([]), csr.public_key(), x509.random_serial_number())
+            x509.CertificateBuilder(self._issuer, x509.Name([]), key, x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(start + dt.timedelta(seconds=life_s - 1))
             .add_extension(san, critical=True)

@@ -14,8 +14,11 @@ URN = "urn:ietf:params:acme:error:"
 class AcmeProblem(Exception):
     """Ends the handling of a request with a problem document."""
 
-    def __init__(self, kind: str, detail: str, status: int = 400, **members: Any) -> None:
+    def __init__(
+        self, kind: str, detail: str, status: int = 400, *, headers: tuple[tuple[str, str], ...] = (), **members: Any
+    ) -> None:
         super().__init__(f"{kind}: {detail}")
+        self.headers = headers
         self.document = problem(kind, detail, status, **members)
         self.status = status
 

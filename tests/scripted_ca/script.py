@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Resource = Literal[
+    "*",
     "directory",
     "newNonce",
     "newAccount",
@@ -23,8 +25,26 @@ Resource = Literal[
     "certificate",
     "revokeCert",
     "renewalInfo",
+    "keyChange",
 ]
-Form = Literal["problem", "html", "oversize", "endless", "redirect", "cut", "drop", "compressed"]
+Form = Literal[
+    "problem",
+    "html",
+    "oversize",
+    "endless",
+    "redirect",
+    "cut",  # in the middle of its body
+    "headless",  # the connection is closed right after the headers
+    "drop",  # before the first byte
+    "drip",  # what should come, a byte at a time
+    "hold",  # nothing, and the connection stays open
+    "late",  # what should come, after `delay_s`
+    "compressed",
+]
+Accounts = Literal["fine", "deactivated", "revoked", "paused"]
+Mistake = Literal["", "another key", "other names"]
+Exempt = Literal["", "same names", "ari window"]
+Limit = tuple[int, float]  # how many at once, and the seconds in which an empty bucket fills again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +53,8 @@ class Fate:
 
     `skip` requests pass first, then `times` meet it (None: all). `form` is what comes: a problem document of `type`
     with `status`, `detail` and `subproblems`, or something that no ACME server sends. With `acts`, the request takes
-    effect before its answer is lost.
+    effect before its answer is lost. `on="*"` counts and meets requests to every resource; `share` of those whose turn
+    it is meet it, by dice that `Script.seed` makes fall alike in every run. `delay_s` holds the answer back.
     """
 
     on: Resource
@@ -46,6 +67,40 @@ class Fate:
     skip: int = 0
     times: int | None = 1
     acts: bool = False
+    share: float = 1.0
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The CA's limits; None: it has no such limit. `per_second` is (rate, burst) by resource, "" for all others.
+
+    `suffixes` are the public suffixes of more than one label.
+    """
+
+    orders_per_account: Limit | None = None
+    certificates_per_domain: Limit | None = None
+    certificates_per_names: Limit | None = None
+    failures_per_name: Limit | None = None
+    suffixes: tuple[str, ...] = ()
+    per_second: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+
+LETS_ENCRYPT = Limits(
+    orders_per_account=(300, 3 * 3600),
+    certificates_per_domain=(50, 7 * 86400),
+    certificates_per_names=(5, 7 * 86400),
+    failures_per_name=(5, 3600),
+    per_second={
+        "newNonce": (20, 10),
+        "newAccount": (5, 15),
+        "newOrder": (300, 200),
+        "revokeCert": (10, 100),
+        "renewalInfo": (1000, 100),
+        "directory": (40, 40),
+        "": (250, 125),
+    },
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +109,10 @@ class Script:
 
     verify_all: bool = True  # False: only newAccount, newOrder, finalize, revokeCert have their signature checked
     reject_nonce_every: int = 0
+    reject_nonce_share: float = 0.0
+    seed: int = 0  # of the dice of `reject_nonce_share` and of the fates
     processing_polls: int = 1
+    processing_s: float = 0.0  # an order is `processing` for at least that long
     retry_after: str | None = None
     answer_delay_s: float = 0.0
     reuse_orders: bool = True
@@ -72,20 +130,27 @@ class Script:
     renewal_info: dict[str, Any] | None = None  # what renewalInfo says of every certificate; None: as Boulder
     renewal_retry_after: str | None = "21600"
     leave_out: tuple[str, ...] = ()  # members that the directory lacks
+    limits: Limits = field(default_factory=Limits)
+    accounts: Accounts = "fine"  # what all accounts are: closed by their owner or the CA, or paused
+    terms_changed: bool = False  # newOrder wants a person to agree to new terms
+    mistake: Mistake = ""  # what is wrong with the certificates
     fates: tuple[Fate, ...] = ()
 
 
 class Fates:
     """Counts requests per resource and says which fate, if any, the present one meets."""
 
-    def __init__(self, fates: tuple[Fate, ...]) -> None:
+    def __init__(self, fates: tuple[Fate, ...], seed: int = 0) -> None:
         self._fates = fates
+        self._dice = random.Random(seed)
         self._seen: Counter[str] = Counter()
 
     def next(self, resource: str) -> Fate | None:
         self._seen[resource] += 1
-        number = self._seen[resource]
-        for fate in self._fates:
-            if fate.on == resource and number > fate.skip and (fate.times is None or number <= fate.skip + fate.times):
-                return fate
-        return None
+        self._seen["*"] += 1
+        return next((fate for fate in self._fates if fate.on in {resource, "*"} and self._meets(fate)), None)
+
+    def _meets(self, fate: Fate) -> bool:
+        turn = self._seen[fate.on] - fate.skip
+        its_turn = turn > 0 and (fate.times is None or turn <= fate.times)
+        return its_turn and (fate.share >= 1 or self._dice.random() < fate.share)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
-import msgspec
-
-from tests.scripted_ca import accounts, authorizations, certificates, directory, jose, management, orders, renewal_info
+from tests.scripted_ca import (
+    accounts,
+    authorizations,
+    certificates,
+    directory,
+    jose,
+    key_change,
+    limits,
+    management,
+    misfortune,
+    orders,
+    renewal_info,
+)
 from tests.scripted_ca.dns_check import TxtResolver
 from tests.scripted_ca.http import HttpProtocol, Request, Response
 from tests.scripted_ca.ledger import Ledger
+from tests.scripted_ca.management import Window
 from tests.scripted_ca.pki import OwnHttps
 from tests.scripted_ca.problems import AcmeProblem, problem, problem_response
-from tests.scripted_ca.script import Fate, Script
+from tests.scripted_ca.script import Script
 from tests.scripted_ca.state import Signed, State
 
 Post = Callable[[State, Signed], Response]
@@ -36,19 +46,19 @@ POSTS: dict[str, tuple[str, Post]] = {
     "chall": ("challenge", authorizations.answer),
     "cert": ("certificate", certificates.show),
     "revoke-cert": ("revokeCert", certificates.revoke),
+    "key-change": ("keyChange", key_change.change),
 }
-ALWAYS_VERIFIED = frozenset({"newAccount", "newOrder", "finalize", "revokeCert"})
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
+ALWAYS_VERIFIED = frozenset({"newAccount", "newOrder", "finalize", "revokeCert", "keyChange"})
 
 
 class ScriptedCa:
     """A running CA. `trust_pem` is the root of its HTTPS, `roots` those of what it issues."""
 
-    def __init__(self, script: Script, dns: TxtResolver | None) -> None:
+    def __init__(self, script: Script, dns: TxtResolver | None, clock: Callable[[], float] = time.time) -> None:
         self._https = OwnHttps()
         self._connections: set[HttpProtocol] = set()
         self._server: asyncio.Server | None = None
-        self.state = State(script, "", dns)
+        self.state = State(script, "", dns, clock)
         self.trust_pem = self._https.root_pem
 
     @property
@@ -65,6 +75,14 @@ class ScriptedCa:
 
     def follow(self, script: Script) -> None:
         management.follow(self.state, script)
+
+    def move_window(self, start_in_s: float, end_in_s: float, *, ari_id: str = "") -> None:
+        """From now on suggest this window, relative to now, for one certificate or (by "") for all."""
+        management.move_window(self.state, Window(start_in_s=start_in_s, end_in_s=end_in_s, ari_id=ari_id))
+
+    def forget_accounts(self) -> None:
+        """Know none of the accounts any more, nor their keys."""
+        management.forget_accounts(self.state)
 
     async def listen(self, host: str, port: int) -> None:
         self._server = await asyncio.get_running_loop().create_server(
@@ -86,13 +104,10 @@ class ScriptedCa:
             return management.handle(self.state, request)
         resource = PLAIN[first][0] if first in PLAIN else POSTS[first][0] if first in POSTS else ""
         self.ledger.requests[resource] += 1
-        fate = self.state.fates.next(resource)
-        if fate is not None and not fate.acts:
-            response = self._fated(fate)
-        else:
-            response = self._act(first, rest, request)
-            response = response if fate is None else self._fated(fate)
-        response.delay_s = self.state.script.answer_delay_s
+        response = limits.at_load_balancer(self.state, resource)
+        if response is None:
+            response = misfortune.answer(self.state, resource, lambda: self._act(first, rest, request))
+        response.delay_s += self.state.script.answer_delay_s
         return response
 
     def _act(self, first: str, rest: list[str], request: Request) -> Response:
@@ -105,6 +120,7 @@ class ScriptedCa:
             response = act(self.state, self._checked(request, resource, rest))
         except AcmeProblem as refusal:
             response = problem_response(refusal.document, refusal.status)
+            response.headers = [*response.headers, *refusal.headers]
         response.headers = [*response.headers, ("Replay-Nonce", self.state.nonces.issue())]
         return response
 
@@ -129,42 +145,9 @@ class ScriptedCa:
             jose.verify(envelope, account.key if account else jose.public_key(header.jwk or {}))
         if header.nonce is None or not self.state.nonces.redeem(header.nonce):
             raise AcmeProblem("badNonce", "the nonce is not (or no longer) good")
-        return Signed(url=url, path=rest, payload=_payload(envelope), jwk=header.jwk, account=account)
-
-    def _fated(self, fate: Fate) -> Response:
-        retry_after = [] if fate.retry_after is None else [("Retry-After", orders.retry_after_header(fate.retry_after))]
-        nonce = ("Replay-Nonce", self.state.nonces.issue())
-        html = ("Content-Type", "text/html")
-        match fate.form:
-            case "problem":
-                members = {"subproblems": list(fate.subproblems)} if fate.subproblems else {}
-                response = problem_response(problem(fate.type, fate.detail, fate.status, **members), fate.status)
-                response.headers = [*response.headers, nonce, *retry_after]
-            case "html":
-                page = b"<html><body><h1>Service down for maintenance</h1></body></html>"
-                response = Response(status=fate.status, headers=[html, *retry_after], body=page)
-            case "oversize":
-                response = Response(headers=[html], body=b" " * (2 << 20))
-            case "endless":
-                response = Response(headers=[html], endless=True)
-            case "redirect":
-                response = Response(status=302, headers=[("Location", f"{self.state.base_url}/directory")])
-            case "cut":
-                response = Response(headers=[html], body=b"{" * 1000, cut=True)
-            case "drop":
-                response = Response(cut=True, silent=True)
-            case "compressed":
-                response = Response(headers=[("Content-Encoding", "gzip")], body=gzip.compress(b" " * (8 << 20)))
-        return response
-
-
-def _payload(envelope: jose.Envelope) -> dict[str, Any] | None:
-    if not envelope.payload:
-        return None
-    try:
-        return _OBJECT.decode(jose.unb64(envelope.payload))
-    except msgspec.MsgspecError:
-        raise AcmeProblem("malformed", "the payload is not a JSON object") from None
+        if account is not None:
+            accounts.check_valid(self.state, account)
+        return Signed(url=url, path=rest, payload=jose.payload(envelope), jwk=header.jwk, account=account)
 
 
 @asynccontextmanager
@@ -174,10 +157,11 @@ async def start_scripted_ca(
     dns_server: tuple[str, int] | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[ScriptedCa]:
     """Run a CA on this event loop; without a `dns_server` every challenge is taken as passed."""
     dns = None if dns_server is None else await TxtResolver.open(*dns_server)
-    ca = ScriptedCa(script or Script(), dns)
+    ca = ScriptedCa(script or Script(), dns, clock)
     await ca.listen(host, port)
     try:
         yield ca

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import datetime as dt
+import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,13 +13,14 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.scripted_ca.buckets import TokenBuckets
 from tests.scripted_ca.dns_check import TxtResolver
 from tests.scripted_ca.http import Response
 from tests.scripted_ca.ledger import Ledger
 from tests.scripted_ca.nonces import Nonces
 from tests.scripted_ca.pki import Issuance
 from tests.scripted_ca.problems import AcmeProblem
-from tests.scripted_ca.script import Fates, Script
+from tests.scripted_ca.script import Exempt, Fates, Script
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -53,7 +56,10 @@ class Authorization:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Order:
-    """`polls_left` counts down while the order is `processing`; the certificate exists from finalize on."""
+    """`polls_left` counts down while the order is `processing`, which it is until `done_at` at least.
+
+    The certificate exists from finalize on. `exempt` says which limits of the CA it does not count against.
+    """
 
     number: int
     account: Account
@@ -63,7 +69,9 @@ class Order:
     replaces: str | None
     expires: str
     status: str = "pending"
+    exempt: Exempt = ""
     polls_left: int = 0
+    done_at: float = 0.0
     certificate: int | None = None
     error: dict[str, Any] | None = None
 
@@ -99,15 +107,22 @@ class Signed:
 
 
 class State:
-    """The CA's memory. `dns` is None when no challenge is looked at (each is taken as passed)."""
+    """The CA's memory. `dns` is None when no challenge is looked at (each is taken as passed).
 
-    def __init__(self, script: Script, base_url: str, dns: TxtResolver | None) -> None:
+    `clock` gives Unix time in s; certificates, windows and limits go by it.
+    """
+
+    def __init__(
+        self, script: Script, base_url: str, dns: TxtResolver | None, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.clock = clock
         self.script = script
         self.base_url = base_url
         self.dns = dns
-        self.fates = Fates(script.fates)
-        self.nonces = Nonces(script.reject_nonce_every)
-        self.ledger = Ledger()
+        self.fates = Fates(script.fates, script.seed)
+        self.nonces = Nonces(script.reject_nonce_every, script.reject_nonce_share, script.seed)
+        self.ledger = Ledger(clock)
+        self.buckets = TokenBuckets()
         self.issuance = Issuance(script.alternates)
         self.accounts: dict[str, Account] = {}  # by thumbprint
         self.accounts_by_url: dict[str, Account] = {}
@@ -115,7 +130,14 @@ class State:
         self.authorizations: list[Authorization] = []
         self.issued: list[Issued] = []
         self.by_serial: dict[int, Issued] = {}
+        self.by_ari_id: dict[str, Issued] = {}
+        self.names_issued: set[frozenset[str]] = set()
+        self.replacing: dict[str, list[Order]] = {}  # by the ARI id that they replace
+        self.windows: dict[str, dict[str, Any]] = {}  # by ARI id, "" for all: what the CA says instead of its own
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def now(self) -> dt.datetime:
+        return dt.datetime.fromtimestamp(self.clock(), dt.UTC)
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
