@@ -98,7 +98,8 @@ CREATE TABLE verified_key (
     kind            TEXT    NOT NULL, -- certificate | identity
     contribution    TEXT    NOT NULL,
     source          TEXT    NOT NULL,
-    seen_at_s       INTEGER NOT NULL
+    seen_at_s       INTEGER NOT NULL,
+    compromised_s   INTEGER           -- since when it is known that others have it
 ) STRICT;
 
 -- Moduli of the RSA keys among them, in the order in which they came. Never deleted: a new key is compared with all.
@@ -265,7 +266,9 @@ CREATE TABLE certificate (
 ) STRICT;
 CREATE INDEX certificate_by_device ON certificate (device_id, issued_at_s);
 CREATE INDEX certificate_by_end ON certificate (not_after_s, replaced);
-CREATE INDEX certificate_recalled ON certificate (recall, device_id) WHERE recall IS NOT NULL;
+CREATE INDEX certificate_recalled ON certificate (recall, device_id, sha256) WHERE recall IS NOT NULL;
+CREATE INDEX certificate_by_serial ON certificate (serial);
+CREATE INDEX certificate_by_key ON certificate (spki_sha256);
 CREATE INDEX certificate_ari_due ON certificate (ari_next_poll_s) WHERE ari_next_poll_s IS NOT NULL;
 
 -- The newest certificate of each identity, so that what is due is counted without looking at all the old ones.
@@ -278,6 +281,7 @@ CREATE TABLE newest_certificate (
 ) STRICT;
 CREATE INDEX newest_certificate_due ON newest_certificate (due_s, late_s, not_after_s, device_id);
 CREATE INDEX newest_certificate_end ON newest_certificate (not_after_s);
+CREATE INDEX newest_certificate_late ON newest_certificate (late_s, device_id);
 
 -- Challenge values that the zone answers; persisted before the CA is told, swept when their order ends.
 CREATE TABLE challenge_txt (
@@ -322,16 +326,22 @@ CREATE TABLE bucket (
 CREATE INDEX bucket_by_issuer ON bucket (issuer, name);
 CREATE INDEX bucket_idle ON bucket (tat_ms, parked_until_s);
 
--- Certificates that an operator wants replaced at once: `otscert reissue`.
+-- Certificates that an operator wants replaced at once: `otscert reissue`, `otscert cert revoke`.
 CREATE TABLE incident (
     id              TEXT    PRIMARY KEY,
     reason          TEXT    NOT NULL,
     filter          TEXT    NOT NULL, -- a JSON object: what --where said
     revoke_reason   INTEGER,          -- CRLReason for what was replaced; NULL: not revoked
     started_s       INTEGER NOT NULL,
+    place           TEXT    NOT NULL, -- how far the fleet was looked through: a device id or a serial number
+    marked_s        INTEGER,          -- when all of it was looked through; NULL: run the same command again to go on
     count           INTEGER NOT NULL, -- certificates that it marked
+    idle            INTEGER NOT NULL, -- that fit but that no box uses any more: at most revoked
+    replaced        INTEGER NOT NULL, -- marked ones whose box serves a newer one
+    released        INTEGER NOT NULL, -- marked ones that ended by themselves, or with their box, or that another took
     ended_s         INTEGER
 ) STRICT;
+CREATE INDEX incident_by_start ON incident (started_s, id);
 CREATE INDEX incident_running ON incident (started_s) WHERE ended_s IS NULL;
 
 -- What somebody is told: one row for each thing that is wrong, until it has been well again for a day.
