@@ -223,7 +223,8 @@ def _why(bucket: Bucket, limits: Limits) -> str:
             return f"the CA allows {quota.count:,} certificates for the same names in {span}, HQ spends {most:,}"
         case LimitKind.FAILURES_PER_NAME:
             most = careful(bucket.kind, quota).count
-            return f"the CA allows {quota.count:,} failed validations of {bucket.subject} in {span}, HQ stops after {most:,}"
+            allows = f"the CA allows {quota.count:,} failed validations of {bucket.subject} in {span}"
+            return f"{allows}, HQ stops after {most:,}"
 
 
 def _exemption(charge: Charge, limits: Limits) -> Exemption:
