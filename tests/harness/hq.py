@@ -21,7 +21,6 @@ from otscert.api.device.routes import DeviceApi
 from otscert.api.http import BODY_S
 from otscert.api.room import Room
 from otscert.api.server import HEAD_S, HttpsServer
-from otscert.app import OwnNameServers
 from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
 from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.domain.admission import Model, Naming, Policy
@@ -31,6 +30,7 @@ from otscert.issuers import ACCOUNT_KEY
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
+from otscert.roles.worker import OwnNameServers
 from otscert.service.admitting import Admitting
 from otscert.service.checkin import CheckingIn
 from otscert.service.context import Hq

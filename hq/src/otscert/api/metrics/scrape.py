@@ -58,8 +58,9 @@ class Scraping:
     issuers: Sequence[str]
     counts: Counts
     answers: AnswerCounters
-    name_server: NameServer
-    room: Places
+    name_server: NameServer | None
+    room: Places | None
+    """None: this process does not have that role."""
     pki: PkiFolder
     database: Path
     overviews: Overviews
@@ -82,10 +83,12 @@ class Scraping:
             last_issued.update(overview.last_issued)
         last_issued.update(self.counts.issuances.last_s())
         families += of_process.counted(self.counts, issuers=self.issuers, last_issued=last_issued)
-        families += of_process.dns(
-            self.answers, connections=self.name_server.open_connections, unsent=self.name_server.unsent
-        )
-        families.append(gauge("device_connections", "Open connections to the device API.", {(): len(self.room)}))
+        if self.name_server is not None:
+            families += of_process.dns(
+                self.answers, connections=self.name_server.open_connections, unsent=self.name_server.unsent
+            )
+        if self.room is not None:
+            families.append(gauge("device_connections", "Open connections to the device API.", {(): len(self.room)}))
         return await asyncio.to_thread(self._write, families, accept)
 
     def _write(self, families: list[Metric], accept: str) -> Page:

@@ -1,0 +1,46 @@
+"""What every process can have beside its roles: the listener for Prometheus."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from otscert.api.metrics.overview import Overviews
+from otscert.api.metrics.page import MOST_CONNECTIONS, metrics_app
+from otscert.api.metrics.scrape import NameServer, Places, Scraping
+from otscert.api.room import Room
+from otscert.api.server import HttpServer
+from otscert.roles.parts import Parts, port_problem
+from otscert.zones.counters import AnswerCounters
+
+
+async def start_metrics(
+    parts: Parts,
+    *,
+    answers: AnswerCounters,
+    name_server: NameServer | None,
+    room: Places | None,
+    events_after: int,
+    stack: AsyncExitStack,
+) -> tuple[tuple[str, int], ...]:
+    """Listen for Prometheus where the configuration says so; raise `CannotStart`."""
+    config = parts.config
+    scraping = Scraping(
+        clock=parts.hq.clock,
+        issuers=[each.name for each in config.issuers],
+        counts=parts.counts,
+        answers=answers,
+        name_server=name_server,
+        room=room,
+        pki=parts.pki,
+        database=config.database,
+        overviews=Overviews(database=config.database, checkin_s=config.checkin_s, events_after=events_after),
+    )
+    app, places, taken = metrics_app(scraping), Room(most=MOST_CONNECTIONS), []
+    for host, port in config.listen_metrics:
+        server = HttpServer(app, host=host, port=port, room=places)
+        try:
+            taken.append((host, await server.start()))
+        except OSError as error:
+            raise port_problem("the metrics listener", "listen.metrics", host, port, error) from error
+        stack.push_async_callback(server.stop)
+    return tuple(taken)

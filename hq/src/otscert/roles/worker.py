@@ -1,0 +1,97 @@
+"""The role worker: obtains certificates, and does what no box waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from otscert.ca.connect import open_issuer
+from otscert.issuers import issuer_settings, look_up_account
+from otscert.roles.parts import Parts, Works
+from otscert.service import housekeeping
+from otscert.service.ari import AskingWhen
+from otscert.service.issuance import Issuance
+from otscert.service.revocations import Revoking
+from otscert.service.setbacks import Setbacks
+from otscert.service.webhook import WebhookWorker
+from otscert.service.worker import Worker
+from otscert.store.errors import StoreUnavailable
+from otscert.zones.check import ServerAddress, wait_until_served
+from otscert.zones.zone import Zone
+
+_DNS_DEADLINE_S = 20.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnNameServers:
+    """Asks every name server of the zone, as the CA will."""
+
+    servers: tuple[ServerAddress, ...]
+
+    async def wait_until_served(self, name: str, values: Iterable[str]) -> str | None:
+        result = await wait_until_served(self.servers, name, list(values), _DNS_DEADLINE_S)
+        return None if result.served else result.reason
+
+
+async def start_worker(
+    parts: Parts, *, zone: Zone, name_servers: tuple[ServerAddress, ...], stack: AsyncExitStack
+) -> Works:
+    """What the worker does; raises `CannotStart` or `StoreError` when an account cannot be used at all."""
+    config, hq, store, signals = parts.config, parts.hq, parts.store, parts.signals
+    settings, key = await issuer_settings(config.issuers[0], store, parts.seal)
+    issuer = await stack.enter_async_context(open_issuer(settings, key, requests=parts.counts.ca_requests))
+    issuance = Issuance(
+        hq=hq,
+        store=store,
+        issuer=issuer,
+        challenger=issuer,
+        zone=parts.zone,
+        name_servers=OwnNameServers(servers=name_servers),
+        signals=signals,
+    )
+    worker = Worker(
+        hq=hq,
+        store=store,
+        issuance=issuance,
+        setbacks=Setbacks(hq=hq, store=store, zone=parts.zone, signals=signals),
+        signals=signals,
+        max_in_flight=config.issuers[0].max_in_flight,
+        issuances=parts.counts.issuances,
+    )
+    stack.push_async_callback(worker.give_back)
+    stack.push_async_callback(worker.stop)
+    webhooks = WebhookWorker(
+        hq=hq, store=store, signals=signals, webhooks=parts.live.webhooks, counts=parts.counts.webhooks
+    )
+    stack.push_async_callback(webhooks.stop)
+    return [
+        worker.work(),
+        Revoking(hq=hq, store=store, revoker=issuer).work(),
+        AskingWhen(hq=hq, store=store, source=issuer).work(),
+        webhooks.work(),
+        _sweep(parts),
+        _follow(parts),
+        look_up_account(config.issuers[0], issuer, store, zone),
+    ]
+
+
+async def _sweep(parts: Parts) -> None:
+    while True:
+        try:
+            await housekeeping.sweep(parts.hq, parts.store)
+        except StoreUnavailable as error:
+            _log.warning("housekeeping.postponed", extra={"reason": str(error)})
+        await asyncio.sleep(housekeeping.EVERY_S)
+
+
+async def _follow(parts: Parts) -> None:
+    while True:
+        try:
+            await housekeeping.follow(parts.hq, parts.store, parts.zone)
+        except StoreUnavailable as error:
+            _log.warning("housekeeping.postponed", extra={"reason": str(error)})
+        await asyncio.sleep(housekeeping.FOLLOW_EVERY_S)
