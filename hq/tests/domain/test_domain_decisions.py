@@ -16,7 +16,7 @@ from otscert.domain.device import MAX_UNSERVED, DeviceState, may_order
 from otscert.domain.errors import DomainError
 from otscert.domain.names import MAX_ZONE_LENGTH, RANDOM_BYTES, certificate_names, make_label, parse_zone
 from otscert.domain.quota import Quota
-from otscert.domain.renewal import judge_renewal, next_checkin_s
+from otscert.domain.renewal import judge_renewal
 from otscert.domain.seq import SeqVerdict, judge_seq
 from otscert.domain.words import ADJECTIVES, SURNAMES
 from otscert.zones.computed import labelled_address
@@ -54,15 +54,6 @@ def test_a_six_day_certificate_is_renewed_after_three_days() -> None:
 def test_an_expired_certificate_is_due_and_called_so() -> None:
     decision = judge_renewal(not_before_s=0, not_after_s=100, now_s=100)
     assert (decision.due, decision.reason) == (True, "the certificate has expired")
-
-
-@given(st.integers(-(10**6), 10**6), st.integers(61, 10**5), st.floats(0, 0.9999))
-def test_a_box_calls_as_usual_or_when_renewal_falls_due(renew_in_s: int, usual_s: int, jitter: float) -> None:
-    wait_s = next_checkin_s(renew_at_s=10**9 + renew_in_s, now_s=10**9, usual_s=usual_s, jitter=jitter)
-    assert 54 <= wait_s <= usual_s
-    if renew_in_s > 60:
-        assert wait_s <= renew_in_s + 2
-    assert 0.89 * usual_s <= next_checkin_s(renew_at_s=None, now_s=0, usual_s=usual_s, jitter=jitter) <= usual_s
 
 
 @given(st.sampled_from(Naming), st.binary(min_size=RANDOM_BYTES, max_size=RANDOM_BYTES))

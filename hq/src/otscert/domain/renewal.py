@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from otscert.domain.recall import Recall
+
 SHORT_LIFE_S = 10 * 24 * 3600
 SOONEST_S = 60
 """A renewal that is due is not asked for more often than this."""
@@ -17,6 +19,14 @@ ASK_AGAIN_S = 6 * 3600
 """RFC 9773 section 4.3.3: the time until the CA is asked again when it does not say."""
 LEAST_ASK_S, LONGEST_ASK_S = 60, 24 * 3600
 """RFC 9773 section 4.3.2: "Clients MUST set reasonable limits on their checking interval"; these are its examples."""
+
+
+_WINDOW_SHARE = 50
+"""Boxes call at least once in this part of a life: Let's Encrypt's windows are 2 % of it, 3.2 hours of 160."""
+_SLACK_S = 300
+"""Boxes call so much later than the moment at most, so that those of one moment do not call in one second."""
+_PATIENCE = 20
+"""A box that was told and does nothing is told again, ever more seldom: after so-manieth parts of the time it is due."""
 
 
 _BEFORE_S = 24 * 3600
@@ -29,7 +39,7 @@ class Lane(StrEnum):
     NOT_DUE = "not due"
     ROUTINE = "routine"
     EMERGENCY = "emergency"  # so little of the life is left that something has gone wrong
-    INCIDENT = "incident"  # the CA moved its window into the past: it is about to revoke, or has
+    INCIDENT = "incident"  # the CA moved its window into the past, or the operator recalled it: now, while it lasts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,28 +60,40 @@ class RenewalDecision:
     at_s: int
     """Unix seconds at which renewal is or was due."""
     reason: str
+    recalled: bool = False
+    """Whether the CA or the operator wants it replaced now; in the lane of an emergency, too."""
 
     @property
     def due(self) -> bool:
         return self.lane is not Lane.NOT_DUE
 
 
-def judge_renewal(*, not_before_s: int, not_after_s: int, now_s: int, window: Window | None = None) -> RenewalDecision:
-    """Decide whether a certificate with this validity is due, and say when it is."""
+def judge_renewal(
+    *, not_before_s: int, not_after_s: int, now_s: int, window: Window | None = None, recall: Recall | None = None
+) -> RenewalDecision:
+    """Decide whether a certificate with this validity is due, and say when it is.
+
+    A recalled one that is late, too, is an emergency: it goes before those that were recalled with more life left.
+    """
     life_s = not_after_s - not_before_s
     share, left_s = ("half", life_s // 2) if life_s < SHORT_LIFE_S else ("a third", life_s // 3)
     usual_s = not_after_s - left_s
     latest_s = not_after_s - left_s // 2
-    if window is not None and _is_recalled(window, usual_s=usual_s, now_s=now_s) and now_s < not_after_s:
-        reason = "the CA wants it replaced now: the window that it suggests lies in the past"
-        return RenewalDecision(lane=Lane.INCIDENT, at_s=window.told_s, reason=reason)
-    trusted = window is not None and window.end_s <= not_after_s and window.at_s <= latest_s
+    moved = window is not None and _is_recalled(window, usual_s=usual_s, now_s=now_s)
+    trusted = window is not None and not moved and window.end_s <= not_after_s and window.at_s <= latest_s
     at_s = window.at_s if window is not None and trusted else usual_s
-    if now_s >= not_after_s:
-        return RenewalDecision(lane=Lane.EMERGENCY, at_s=at_s, reason="the certificate has expired")
+    recalled = _recalled(window if moved else None, recall)
+    if recalled is not None:
+        at_s = min(at_s, recalled[0])
     if now_s >= latest_s:
-        reason = f"less than {share} of its life is left, and of that less than half: it is late"
-        return RenewalDecision(lane=Lane.EMERGENCY, at_s=at_s, reason=reason)
+        reason = "the certificate has expired"
+        if now_s < not_after_s:
+            reason = f"less than {share} of its life is left, and of that less than half: it is late"
+        if recalled is not None:
+            reason = f"{reason}; besides, {recalled[1]}"
+        return RenewalDecision(lane=Lane.EMERGENCY, at_s=at_s, reason=reason, recalled=recalled is not None)
+    if recalled is not None:
+        return RenewalDecision(lane=Lane.INCIDENT, at_s=at_s, reason=recalled[1], recalled=True)
     if trusted and now_s >= at_s:
         reason = "the moment chosen in the window that the CA suggests has come"
         return RenewalDecision(lane=Lane.ROUTINE, at_s=at_s, reason=reason)
@@ -80,6 +102,16 @@ def judge_renewal(*, not_before_s: int, not_after_s: int, now_s: int, window: Wi
         return RenewalDecision(lane=Lane.ROUTINE, at_s=at_s, reason=f"less than {share} of its life is left{why_not}")
     reason = "the CA suggests a later window" if trusted else f"enough of its life is left{why_not}"
     return RenewalDecision(lane=Lane.NOT_DUE, at_s=at_s, reason=reason)
+
+
+def _recalled(moved: Window | None, recall: Recall | None) -> tuple[int, str] | None:
+    """Since when it is to be replaced at once, and who wants that; None when nobody does."""
+    if recall is not None:
+        why = f": {recall.reason}" if recall.reason else ""
+        return recall.since_s, f"HQ's operator wants it replaced now{why}"
+    if moved is not None:
+        return moved.told_s, "the CA wants it replaced now: the window that it suggests lies in the past"
+    return None
 
 
 def _is_recalled(window: Window, *, usual_s: int, now_s: int) -> bool:
@@ -105,14 +137,17 @@ def why_unusable(*, start_s: int, end_s: int, not_before_s: int, not_after_s: in
 
 
 def choose_moment(*, start_s: int, end_s: int, kept: Window | None, now_s: int, dice: float) -> Window:
-    """Take up the window that the CA names; `dice` in [0, 1) choose the moment unless the `kept` one lies in it."""
+    """Take up the window that the CA names; `dice` in [0, 1) choose the moment unless the `kept` one lies in it.
+
+    Its last tenth is left for the box to call and for the order to be placed: outside it may cost from the limits.
+    """
     same = kept is not None and (kept.start_s, kept.end_s) == (start_s, end_s)
     stays = kept is not None and start_s <= kept.at_s <= end_s
     return Window(
         start_s=start_s,
         end_s=end_s,
         told_s=kept.told_s if kept is not None and same else now_s,
-        at_s=kept.at_s if kept is not None and stays else start_s + int((end_s - start_s) * dice),
+        at_s=kept.at_s if kept is not None and stays else start_s + int((end_s - start_s) * dice * 0.9),
     )
 
 
@@ -122,12 +157,29 @@ def ask_again_s(retry_after_s: float | None, *, jitter: float) -> int:
     return round(wait_s * (1 + jitter / 10))
 
 
-def next_checkin_s(*, renew_at_s: int | None, now_s: int, usual_s: int, jitter: float) -> int:
-    """Seconds until the box should call again: as usual, sooner when renewal falls due before that.
+def next_checkin_s(
+    *,
+    life_s: int | None,
+    due_at_s: int | None,
+    now_s: int,
+    usual_s: int,
+    jitter: float,
+    incident_s: int | None = None,
+) -> int:
+    """Seconds until the box should call again.
 
-    `jitter` in [0, 1) spreads the fleet over the last tenth of the interval.
+    `life_s` is of its certificate: a short one is looked after more often than `usual_s`. `due_at_s`: when its renewal
+    is due, None when nothing can be done about that; it calls just after it. `incident_s`: how often boxes call that a
+    running incident concerns. `jitter` in [0, 1) spreads the fleet.
     """
-    interval_s = usual_s
-    if renew_at_s is not None:
-        interval_s = min(usual_s, max(SOONEST_S, renew_at_s - now_s + 1))
-    return max(1, round(interval_s * (0.9 + 0.1 * jitter)))
+    if life_s is not None:
+        usual_s = min(usual_s, max(SOONEST_S, life_s // _WINDOW_SHARE))
+    if incident_s is not None:
+        usual_s = min(usual_s, incident_s)
+    if due_at_s is None or due_at_s - now_s >= usual_s:
+        return max(1, round(usual_s * (0.9 + 0.1 * jitter)))
+    if due_at_s > now_s:
+        return due_at_s - now_s + 1 + int(min(_SLACK_S, usual_s // 10) * jitter)
+    # It was told; whoever renews is given another time with his order, so this is for the others.
+    again_s = max(SOONEST_S, (now_s - due_at_s) // _PATIENCE, incident_s or 0)
+    return max(1, round(min(again_s, usual_s) * (0.9 + 0.1 * jitter)))
