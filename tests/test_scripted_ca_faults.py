@@ -60,6 +60,24 @@ async def test_a_fate_for_every_resource_counts_them_together(wire: Wire) -> Non
     assert [*seen, (await wire.get("directory"))[0], (await wire.get("directory"))[0]] == [200, 500, 500, 200]
 
 
+async def test_a_fate_may_be_for_the_orders_of_one_name_and_come_later_than_the_script(wire: Wire) -> None:
+    wire.ca.add_fates(Fate(on="newOrder", status=503, name="a.boxes.example"))
+    assert (await wire.order(["b.boxes.example"]))[0] == 201
+    assert [(await wire.order(NAMES))[0] for _ in range(2)] == [503, 201]
+    wire.ca.add_fates(*(Fate(on=on, status=418, name=NAMES[0]) for on in ("order", "authorization", "challenge")))
+    for path, payload in (("order/1", None), ("authz/2", None), ("chall/2/dns-01", {})):
+        assert [(await wire.ask(path, payload))[0] for _ in range(2)] == [418, 200]
+
+
+async def test_an_order_may_become_invalid_at_any_request(wire: Wire) -> None:
+    await wire.order(NAMES)
+    wire.ca.add_fates(Fate(on="finalize", form="invalid", type="caa", detail="as scripted", name=NAMES[0]))
+    assert (await wire.ask("finalize/0", {"csr": ""}))[0] == 403
+    order = (await wire.ask("order/0", None))[1]
+    assert (order["status"], order["error"]["type"]) == ("invalid", "urn:ietf:params:acme:error:caa")
+    assert (await wire.order(NAMES))[1]["status"] == "pending", "and is not given again"
+
+
 async def test_an_answer_may_end_after_its_headers(wire: Wire) -> None:
     wire.ca.follow(Script(fates=(Fate(on="newOrder", form="headless"),)))
     with pytest.raises(http.client.IncompleteRead):
@@ -83,6 +101,7 @@ async def test_an_answer_may_never_come_though_the_request_took_effect(wire: Wir
     asking = asyncio.create_task(wire.order(NAMES))
     done, _ = await asyncio.wait({asking}, timeout=0.5)
     assert not done
+    assert wire.ca.state.held.is_set()
     assert len(wire.ca.state.orders) == 1
     await wire.ca.aclose()
     await asyncio.gather(asking, return_exceptions=True)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ Form = Literal[
     "drip",  # what should come, a byte at a time
     "hold",  # nothing, and the connection stays open
     "late",  # what should come, after `delay_s`
+    "invalid",  # the order becomes invalid first, for the scripted reason; then what should come
     "compressed",
 ]
 Accounts = Literal["fine", "deactivated", "revoked", "paused"]
@@ -54,7 +55,8 @@ class Fate:
     `skip` requests pass first, then `times` meet it (None: all). `form` is what comes: a problem document of `type`
     with `status`, `detail` and `subproblems`, or something that no ACME server sends. With `acts`, the request takes
     effect before its answer is lost. `on="*"` counts and meets requests to every resource; `share` of those whose turn
-    it is meet it, by dice that `Script.seed` makes fall alike in every run. `delay_s` holds the answer back.
+    it is meet it, by dice that `Script.seed` makes fall alike in every run. `delay_s` holds the answer back. With a
+    `name` only requests about orders that have this name are counted and met.
     """
 
     on: Resource
@@ -69,6 +71,7 @@ class Fate:
     acts: bool = False
     share: float = 1.0
     delay_s: float = 0.0
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,19 +141,30 @@ class Script:
 
 
 class Fates:
-    """Counts requests per resource and says which fate, if any, the present one meets."""
+    """Counts requests per fate and says which one, if any, the present request meets."""
 
     def __init__(self, fates: tuple[Fate, ...], seed: int = 0) -> None:
-        self._fates = fates
+        self._fates = list(fates)
         self._dice = random.Random(seed)
-        self._seen: Counter[str] = Counter()
+        self._seen = [0] * len(fates)
 
-    def next(self, resource: str) -> Fate | None:
-        self._seen[resource] += 1
-        self._seen["*"] += 1
-        return next((fate for fate in self._fates if fate.on in {resource, "*"} and self._meets(fate)), None)
+    def add(self, *fates: Fate) -> None:
+        """Let these be met too, from now on."""
+        self._fates.extend(fates)
+        self._seen.extend([0] * len(fates))
 
-    def _meets(self, fate: Fate) -> bool:
-        turn = self._seen[fate.on] - fate.skip
+    def next(self, resource: str, names: Callable[[], frozenset[str]] = frozenset) -> Fate | None:
+        """The fate of a request; `names` gives those of the order that it is about, and is called where one counts."""
+        met = None
+        for number, fate in enumerate(self._fates):
+            if fate.on not in {resource, "*"} or (fate.name and fate.name not in names()):
+                continue
+            self._seen[number] += 1
+            if met is None and self._meets(fate, self._seen[number]):
+                met = fate
+        return met
+
+    def _meets(self, fate: Fate, seen: int) -> bool:
+        turn = seen - fate.skip
         its_turn = turn > 0 and (fate.times is None or turn <= fate.times)
         return its_turn and (fate.share >= 1 or self._dice.random() < fate.share)

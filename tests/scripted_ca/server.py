@@ -26,7 +26,7 @@ from tests.scripted_ca.ledger import Ledger
 from tests.scripted_ca.management import Window
 from tests.scripted_ca.pki import OwnHttps
 from tests.scripted_ca.problems import AcmeProblem, problem, problem_response
-from tests.scripted_ca.script import Script
+from tests.scripted_ca.script import Fate, Script
 from tests.scripted_ca.state import Signed, State
 
 Post = Callable[[State, Signed], Response]
@@ -80,6 +80,10 @@ class ScriptedCa:
         """From now on suggest this window, relative to now, for one certificate or (by "") for all."""
         management.move_window(self.state, Window(start_in_s=start_in_s, end_in_s=end_in_s, ari_id=ari_id))
 
+    def add_fates(self, *fates: Fate) -> None:
+        """Let these be met too, beside those of the script."""
+        self.state.fates.add(*fates)
+
     def forget_accounts(self) -> None:
         """Know none of the accounts any more, nor their keys."""
         management.forget_accounts(self.state)
@@ -106,7 +110,7 @@ class ScriptedCa:
         self.ledger.requests[resource] += 1
         response = limits.at_load_balancer(self.state, resource)
         if response is None:
-            response = misfortune.answer(self.state, resource, lambda: self._act(first, rest, request))
+            response = misfortune.answer(self.state, resource, request, lambda: self._act(first, rest, request))
         response.delay_s += self.state.script.answer_delay_s
         return response
 

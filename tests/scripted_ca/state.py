@@ -123,6 +123,7 @@ class State:
         self.nonces = Nonces(script.reject_nonce_every, script.reject_nonce_share, script.seed)
         self.ledger = Ledger(clock)
         self.buckets = TokenBuckets()
+        self.held = asyncio.Event()  # set when a request met the fate `hold`
         self.issuance = Issuance(script.alternates)
         self.accounts: dict[str, Account] = {}  # by thumbprint
         self.accounts_by_url: dict[str, Account] = {}
