@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from otscert.store.connection import Connection
+from otscert.store.zone_changes import ZoneChanges
 
 
 class Challenges:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, changes: ZoneChanges) -> None:
         self._sql = connection.execute
+        self._changes = changes
 
     def put(self, order_id: str, label: str, values: Iterable[str]) -> None:
         for value in values:
@@ -18,18 +20,21 @@ class Challenges:
                 " ON CONFLICT (order_id, value) DO NOTHING",
                 (order_id, label, value),
             )
+        self._changes.note(label)
 
     def drop(self, order_id: str) -> list[tuple[str, str]]:
         """Remove an order's values; returns as (label, value) those that no other order needs."""
         rows = self._sql("DELETE FROM challenge_txt WHERE order_id = ? RETURNING label, value", (order_id,)).fetchall()
+        for label in {row[0] for row in rows}:
+            self._changes.note(label)
         return [(label, value) for label, value in rows if not self._needed(label, value)]
 
     def drop_of(self, label: str) -> list[tuple[str, str]]:
         """Remove all values of a label whose name was taken back; returns them."""
-        return [
-            (row[0], row[1])
-            for row in self._sql("DELETE FROM challenge_txt WHERE label = ? RETURNING label, value", (label,))
-        ]
+        rows = self._sql("DELETE FROM challenge_txt WHERE label = ? RETURNING label, value", (label,)).fetchall()
+        if rows:
+            self._changes.note(label)
+        return [(row[0], row[1]) for row in rows]
 
     def _needed(self, label: str, value: str) -> bool:
         # Two orders for the same names share authorizations, and with them their TXT values.

@@ -9,6 +9,7 @@ from otscert.domain.device import Device, DeviceState, Retired
 from otscert.domain.ratchet import Ratchet
 from otscert.store.connection import Connection
 from otscert.store.errors import Moved
+from otscert.store.zone_changes import ZoneChanges
 
 _COLUMNS = (
     "id, thumbprint, model, serial, firmware, label, state, policy, contribution, source, admitted_at_s, last_seen_s,"
@@ -46,8 +47,9 @@ def _device(row: tuple[Any, ...]) -> Device:
 
 
 class Devices:
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, changes: ZoneChanges) -> None:
         self._sql = connection.execute
+        self._changes = changes
 
     def get(self, device_id: str) -> Device | None:
         row = self._sql(f"SELECT {_COLUMNS} FROM device WHERE id = ?", (device_id,)).fetchone()
@@ -124,14 +126,17 @@ class Devices:
         return [_device(row) for row in rows]
 
     def leave_dns(self, device_id: str) -> None:
+        self._changes.note_in_dns(device_id, 0)
         self._sql("UPDATE device SET in_dns = 0 WHERE id = ?", (device_id,))
 
     def seen(self, device_id: str, *, now_s: int) -> None:
         """The box called; its name belongs into DNS."""
+        self._changes.note_in_dns(device_id, 1)
         self._sql("UPDATE device SET last_seen_s = ?, in_dns = 1 WHERE id = ?", (now_s, device_id))
 
     def add(self, device: Device) -> None:
         ratchet = device.ratchet
+        self._changes.note(device.label)
         self._sql(
             f"INSERT INTO device ({_COLUMNS})"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -167,6 +172,9 @@ class Devices:
     def save(self, device: Device, *, seen_token_hash: bytes) -> None:
         """Write what a call changed, if nobody else advanced the ratchet since; else raise `Moved`."""
         ratchet = device.ratchet
+        self._changes.note_device(
+            device.id, state=device.state, addresses=" ".join(device.addresses), in_dns=int(device.in_dns)
+        )
         changed = self._sql(
             "UPDATE device SET firmware = ?, state = ?, contribution = ?, source = ?, last_seen_s = ?, addresses = ?,"
             " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?,"
@@ -201,6 +209,7 @@ class Devices:
 
     def set_state(self, device_id: str, state: DeviceState) -> None:
         """Move a device that another one's message says something about; its ratchet does not turn."""
+        self._changes.note_state(device_id, state)
         self._sql("UPDATE device SET state = ? WHERE id = ?", (state, device_id))
 
     def count_unserved(self, device_id: str) -> None:

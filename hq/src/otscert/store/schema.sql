@@ -1,6 +1,11 @@
 -- The schema of HQ's store, version 4. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
 -- Portable to PostgreSQL: no rowid, no affinity tricks; STRICT is SQLite's way of keeping the promise.
 
+-- The version of this schema, where Alembic looks for it.
+CREATE TABLE alembic_version (
+    version_num     TEXT    PRIMARY KEY NOT NULL
+) STRICT;
+
 CREATE TABLE device (
     id              TEXT    PRIMARY KEY,
     thumbprint      TEXT    NOT NULL UNIQUE,
@@ -36,7 +41,7 @@ CREATE INDEX device_retired_in_dns ON device (id) WHERE in_dns = 1 AND state = '
 CREATE INDEX device_seen_in_dns ON device (last_seen_s, in_dns) WHERE in_dns = 1;
 CREATE INDEX device_by_standing ON device (state, model, policy, contribution, in_dns);
 CREATE INDEX device_unserved ON device (state, unserved) WHERE unserved >= 2;
-CREATE INDEX device_not_served ON device (last_seen_s) WHERE unserved = 1 AND state = 'active';
+CREATE INDEX device_not_served ON device (state, unserved) WHERE unserved = 1;
 
 CREATE TABLE device_key (
     thumbprint      TEXT    PRIMARY KEY,
@@ -191,19 +196,6 @@ CREATE TABLE model_mark (
     PRIMARY KEY (model, kind)
 ) STRICT;
 
--- Certificates that HQ asks their CA to revoke (RFC 8555, section 7.6).
-CREATE TABLE revocation (
-    certificate_sha256 TEXT PRIMARY KEY REFERENCES certificate (sha256),
-    reason          INTEGER NOT NULL, -- CRLReason, RFC 5280 section 5.3.1
-    asked_at_s      INTEGER NOT NULL,
-    next_at_s       INTEGER NOT NULL,
-    attempt         INTEGER NOT NULL,
-    problem         TEXT    NOT NULL, -- why the last try failed
-    done_at_s       INTEGER
-) STRICT;
-CREATE INDEX revocation_due ON revocation (next_at_s) WHERE done_at_s IS NULL;
-CREATE INDEX revocation_asked ON revocation (asked_at_s, done_at_s) WHERE done_at_s IS NULL;
-
 -- `order` is a reserved word.
 CREATE TABLE cert_order (
     id              TEXT    PRIMARY KEY,
@@ -270,6 +262,19 @@ CREATE INDEX certificate_recalled ON certificate (recall, device_id, sha256) WHE
 CREATE INDEX certificate_by_serial ON certificate (serial);
 CREATE INDEX certificate_by_key ON certificate (spki_sha256);
 CREATE INDEX certificate_ari_due ON certificate (ari_next_poll_s) WHERE ari_next_poll_s IS NOT NULL;
+
+-- Certificates that HQ asks their CA to revoke (RFC 8555, section 7.6).
+CREATE TABLE revocation (
+    certificate_sha256 TEXT PRIMARY KEY REFERENCES certificate (sha256),
+    reason          INTEGER NOT NULL, -- CRLReason, RFC 5280 section 5.3.1
+    asked_at_s      INTEGER NOT NULL,
+    next_at_s       INTEGER NOT NULL,
+    attempt         INTEGER NOT NULL,
+    problem         TEXT    NOT NULL, -- why the last try failed
+    done_at_s       INTEGER
+) STRICT;
+CREATE INDEX revocation_due ON revocation (next_at_s) WHERE done_at_s IS NULL;
+CREATE INDEX revocation_asked ON revocation (asked_at_s, done_at_s) WHERE done_at_s IS NULL;
 
 -- The newest certificate of each identity, so that what is due is counted without looking at all the old ones.
 CREATE TABLE newest_certificate (
@@ -390,17 +395,24 @@ CREATE TABLE hq_process (
     host            TEXT    NOT NULL,
     pid             INTEGER NOT NULL,
     roles           TEXT    NOT NULL, -- separated by a space
+    key_check       TEXT    NOT NULL, -- tells apart who has another pki folder, and betrays nothing of its keys
     started_s       INTEGER NOT NULL,
     seen_s          INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX hq_process_seen ON hq_process (seen_s, id);
 
--- Names whose content changed, for zones in other processes; written on PostgreSQL only.
+-- What only one process does at a time, and who does it.
+CREATE TABLE duty (
+    name            TEXT    PRIMARY KEY,
+    held_by         TEXT    NOT NULL, -- hq_process.id
+    until_s         INTEGER NOT NULL  -- others may take it over from then on
+) STRICT;
+
+-- Labels whose content in the zone changed, for zones in other processes; written on PostgreSQL only.
 CREATE TABLE zone_change (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,
-    label           TEXT    NOT NULL,
-    at_s            INTEGER NOT NULL
+    label           TEXT    NOT NULL
 ) STRICT;
-CREATE INDEX zone_change_by_time ON zone_change (at_s);
 
 CREATE TABLE quota (
     bucket          TEXT    PRIMARY KEY,

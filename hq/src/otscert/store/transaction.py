@@ -7,29 +7,39 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from otscert.store.accounts import Accounts
+from otscert.store.buckets import Buckets
 from otscert.store.canaries import Canaries
 from otscert.store.certificates import Certificates
 from otscert.store.challenges import Challenges
 from otscert.store.connection import Connection
 from otscert.store.devices import Devices
+from otscert.store.duties import Duties
 from otscert.store.events import Events
 from otscert.store.hellos import Hellos
+from otscert.store.incidents import Incidents
 from otscert.store.keys import DeviceKeys, VerifiedKeys
 from otscert.store.moduli import Moduli
 from otscert.store.names import Names
 from otscert.store.orders import Orders
+from otscert.store.processes import Processes
+from otscert.store.queue import Queue
 from otscert.store.quotas import Quotas
 from otscert.store.requests import Requests
 from otscert.store.revocations import Revocations
 from otscert.store.statistics import Statistics
 from otscert.store.units import Units
+from otscert.store.zone_changes import ZoneChanges
 
 
 class Transaction:
-    """Valid only inside the function it was handed to."""
+    """Valid only inside the function it was handed to.
 
-    def __init__(self, connection: Connection) -> None:
+    `shared`: other processes may have a zone of their own, which is told of changes by `zone_changes`.
+    """
+
+    def __init__(self, connection: Connection, *, shared: bool = False) -> None:
         self._connection = connection
+        self._shared = shared
 
     @contextmanager
     def undo_on_error(self) -> Iterator[None]:
@@ -48,6 +58,10 @@ class Transaction:
         return Accounts(self._connection)
 
     @cached_property
+    def buckets(self) -> Buckets:
+        return Buckets(self._connection)
+
+    @cached_property
     def canaries(self) -> Canaries:
         return Canaries(self._connection)
 
@@ -57,11 +71,15 @@ class Transaction:
 
     @cached_property
     def challenges(self) -> Challenges:
-        return Challenges(self._connection)
+        return Challenges(self._connection, self.zone_changes)
 
     @cached_property
     def devices(self) -> Devices:
-        return Devices(self._connection)
+        return Devices(self._connection, self.zone_changes)
+
+    @cached_property
+    def duties(self) -> Duties:
+        return Duties(self._connection)
 
     @cached_property
     def events(self) -> Events:
@@ -70,6 +88,10 @@ class Transaction:
     @cached_property
     def hellos(self) -> Hellos:
         return Hellos(self._connection)
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        return Incidents(self._connection)
 
     @cached_property
     def keys(self) -> DeviceKeys:
@@ -86,6 +108,14 @@ class Transaction:
     @cached_property
     def orders(self) -> Orders:
         return Orders(self._connection)
+
+    @cached_property
+    def processes(self) -> Processes:
+        return Processes(self._connection)
+
+    @cached_property
+    def queue(self) -> Queue:
+        return Queue(self._connection)
 
     @cached_property
     def quotas(self) -> Quotas:
@@ -110,3 +140,7 @@ class Transaction:
     @cached_property
     def verified_keys(self) -> VerifiedKeys:
         return VerifiedKeys(self._connection)
+
+    @cached_property
+    def zone_changes(self) -> ZoneChanges:
+        return ZoneChanges(self._connection, written=self._shared)
