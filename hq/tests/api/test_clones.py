@@ -265,7 +265,7 @@ async def test_a_first_key_with_an_open_contribution_is_replaced_after_the_model
     scene.hq.clock.ahead_s = 3 * DAY_S - 1800
     names, next_s = await told(box)
     assert names == []
-    assert next_s <= 1801  # it is asked to call when it is due
+    assert 1800 <= next_s <= 2101  # it is asked to call when it is due
     scene.hq.clock.ahead_s = 3 * DAY_S
     answer = (await box.check_in()).message
     assert [command["name"] for command in answer["commands"]] == ["rekey"]

@@ -1,4 +1,4 @@
-"""When a box calls next: by its certificate's life, at the moment of renewal, during an incident, and once it was told."""
+"""When a box calls next: by its certificate's life, at the moment of renewal, in an incident, and once it was told."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ async def test_the_moment_lies_in_the_window_is_kept_and_decides_when_the_box_ca
         scene.hq.clock.ahead_s += first["renew_at_s"] - now_s - 1000
         answer = (await box.check_in(served_sha256=served)).message
         assert answer["commands"] == []
-        assert answer["next_checkin_s"] <= 1002
+        assert 1000 <= answer["next_checkin_s"] <= 1302
         scene.hq.clock.ahead_s += 1001
         (command,) = await commands(box, served)
         assert command["name"] == "renew"

@@ -20,6 +20,7 @@ from otscert.service.notes import note
 from otscert.service.ports import Seal, Signals, ZonePublisher
 from otscert.service.presence import welcome_back
 from otscert.service.publish import published_addresses, sort_addresses
+from otscert.service.recalls import call_within_s, recall_of, settle
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
 from otscert.service.topics import DUE
@@ -83,6 +84,8 @@ class CheckingIn:
         self._note_served(transaction, device, checkin, now_s=request.now_s)
         newest = transaction.certificates.newest(device.id)
         served_newest = newest is not None and newest.sha256 == checkin.served_sha256
+        if newest is not None and served_newest and checkin.served_sha256 != device.served_sha256:
+            settle(transaction, device.id, newest, now_s=request.now_s)
         token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         changed = replace(
             device,
@@ -103,7 +106,7 @@ class CheckingIn:
         )
         # A box that lost its newest pair's answer serves an older one: that one's end is what has to be prevented.
         served = transaction.certificates.of_device(checkin.served_sha256, device_id=device.id)
-        answer = self._answer(transaction, changed, served or newest, token, now_s=request.now_s)
+        answer = self._answer(transaction, changed, served or newest, newest, token, now_s=request.now_s)
         transaction.devices.save(replace(changed, cmd_seq=answer.cmd_seq), seen_token_hash=device.ratchet.token_hash)
         sealed = self.seal.close(json.dumps(asdict(answer)).encode(), purpose=_PURPOSE)
         transaction.devices.remember_checkin(device.id, sealed)
@@ -128,10 +131,17 @@ class CheckingIn:
             self.signals.publish(DUE)
 
     def _answer(
-        self, transaction: Transaction, device: Device, certificate: Certificate | None, token: str, *, now_s: int
+        self,
+        transaction: Transaction,
+        device: Device,
+        certificate: Certificate | None,
+        newest: Certificate | None,
+        token: str,
+        *,
+        now_s: int,
     ) -> CheckInAnswer:
         commands: list[Command] = []
-        renew_at_s = None
+        due_at_s = incident_s = None
         # A device that may not order, or is being served already, has no reason to call more often than usual.
         if certificate is not None and may_order(device).allowed and not transaction.orders.unfinished(device.id):
             renewal = judge_renewal(
@@ -139,6 +149,7 @@ class CheckingIn:
                 not_after_s=certificate.not_after_s,
                 now_s=now_s,
                 window=certificate.window,
+                recall=recall_of(transaction, certificate) or recall_of(transaction, newest),
             )
             rekey = judge_rekey(
                 Contribution(device.contribution),
@@ -147,9 +158,10 @@ class CheckingIn:
                 rekey_after_s=known_model(self.hq, device.model).rekey_after_s,
                 now_s=now_s,
             )
-            renew_at_s = min(renewal.at_s, rekey.at_s or renewal.at_s)
+            due_at_s = min(renewal.at_s, rekey.at_s or renewal.at_s)
+            incident_s = call_within_s(transaction, device, newest or certificate, usual_s=self.hq.checkin_s)
             if (renewal.due or rekey.due) and _is_blocked(transaction, device):
-                renew_at_s = None  # its hello would be refused: there is nothing to call more often for
+                due_at_s = incident_s = None  # its hello would be refused: nothing to call more often for
             elif renewal.due:
                 commands.append(Command(name="renew", reason=renewal.reason))
             elif rekey.due:
@@ -157,7 +169,12 @@ class CheckingIn:
         return CheckInAnswer(
             epoch_token=token,
             next_checkin_s=next_checkin_s(
-                renew_at_s=renew_at_s, now_s=now_s, usual_s=self.hq.checkin_s, jitter=self.hq.jitter()
+                life_s=certificate.not_after_s - certificate.not_before_s if certificate else None,
+                due_at_s=due_at_s,
+                now_s=now_s,
+                usual_s=self.hq.checkin_s,
+                jitter=self.hq.jitter(),
+                incident_s=incident_s,
             ),
             seed=b64.encode(self.hq.randomness(SEED_BYTES)),
             cmd_seq=device.cmd_seq + (1 if commands else 0),

@@ -8,12 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from otscert.domain.assurance import Contribution, Source, judge_assurance
+from otscert.domain.budget import Rank
 from otscert.domain.csr import CheckedCsr, ContributionMismatch, CsrRefused, check_csr, may_use_rsa
 from otscert.domain.device import Device, DeviceState, may_order
 from otscert.domain.key_index import KeyIndex, index_of_device_key
 from otscert.domain.names import certificate_names
 from otscert.domain.order import Order, OrderState
+from otscert.domain.ranking import rank_order
 from otscert.domain.ratchet import Ratchet
+from otscert.domain.renewal import judge_renewal
 from otscert.service.admitting import Admitted, Admitting
 from otscert.service.canary import watch_canary
 from otscert.service.context import Hq
@@ -30,6 +33,7 @@ from otscert.service.notes import note
 from otscert.service.ports import Signals, ZonePublisher
 from otscert.service.presence import welcome_back
 from otscert.service.publish import published_addresses, sort_addresses
+from otscert.service.recalls import recall_of
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
 from otscert.service.starting_over import Left, device_before, take_place
@@ -255,7 +259,8 @@ class Enrolment:
             now_s=request.now_s,
         )
         self.keys.enter(transaction, csr, device_id=device.id)
-        order = self._new_order(row, csr, device, now_s=request.now_s)
+        rank = _rank(transaction, device, now_s=request.now_s)
+        order = self._new_order(row, csr, device, rank, now_s=request.now_s)
         transaction.orders.add(order)
         return Reply(
             message=self._granted_message(order, epoch_token),
@@ -282,7 +287,7 @@ class Enrolment:
             seed=b64.encode(self.hq.randomness(SEED_BYTES)),
         )
 
-    def _new_order(self, row: HelloRow, csr: CheckedCsr, device: Device, *, now_s: int) -> Order:
+    def _new_order(self, row: HelloRow, csr: CheckedCsr, device: Device, rank: Rank, *, now_s: int) -> Order:
         model = self.hq.models.get(device.model)
         return Order(
             id=self.hq.randomness(_ID_BYTES).hex(),
@@ -300,6 +305,7 @@ class Enrolment:
             created_at_s=now_s,
             next_at_s=now_s,
             certificate_sha256=None,
+            rank=rank,
         )
 
     def _new_device(
@@ -364,6 +370,24 @@ class Enrolment:
             now_s=request.now_s,
         )
         transaction.keys.bind(request.thumbprint, device.id)
+
+
+def _rank(transaction: Transaction, device: Device, *, now_s: int) -> Rank:
+    """Who the order goes before, by how urgent it is at this moment."""
+    newest = transaction.certificates.newest(device.id)
+    if newest is None:
+        return rank_order(policy=device.policy, lane=None).rank
+    # As at a check-in: it is the end of the certificate that is served that has to be prevented.
+    served = transaction.certificates.of_device(device.served_sha256, device_id=device.id)
+    certificate = served if served is not None and not served.replaced else newest
+    renewal = judge_renewal(
+        not_before_s=certificate.not_before_s,
+        not_after_s=certificate.not_after_s,
+        now_s=now_s,
+        window=certificate.window,
+        recall=recall_of(transaction, certificate) or recall_of(transaction, newest),
+    )
+    return rank_order(policy=device.policy, lane=renewal.lane).rank
 
 
 def _enrolled_by(row: HelloRow) -> str:

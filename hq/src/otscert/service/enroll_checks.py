@@ -67,6 +67,12 @@ def check_binding(transaction: Transaction, request: Request[Enroll], row: Hello
 def refuse_known_key(transaction: Transaction, index: KeyIndex, row: HelloRow) -> None:
     """No key may come twice, whoever shows it."""
     holder = transaction.verified_keys.holder(index)
+    if holder is not None and transaction.verified_keys.compromised(index):
+        raise Refusal(
+            ProblemType.BAD_CONTRIBUTION,
+            "this key was reported as compromised: it is never accepted again; make a new one",
+            event=("key.duplicate", holder, {"model": row.model, "fingerprint": row.fingerprint, "label": row.label}),
+        )
     if holder is not None:
         raise Refusal(
             ProblemType.BAD_CONTRIBUTION,

@@ -152,6 +152,15 @@ class Certificates:
             == 1
         )
 
+    def came_late(self, *, after: tuple[int, str], until_s: int, limit: int) -> list[tuple[int, str]]:
+        """When the newest certificates came to be late, and of which device: the next after these, in their order."""
+        rows = self._sql(
+            "SELECT late_s, device_id FROM newest_certificate WHERE (late_s, device_id) > (?, ?) AND late_s <= ?"
+            " ORDER BY late_s, device_id LIMIT ?",
+            (*after, until_s, limit),
+        )
+        return [(row[0], row[1]) for row in rows]
+
     def ari_due(self, *, now_s: int, limit: int) -> list[Certificate]:
         """Certificates for which the CA is to be asked for its window, the longest waiting first."""
         rows = self._sql(

@@ -96,6 +96,22 @@ class VerifiedKeys:
         except self._integrity_error as error:
             raise AlreadyThere("verified_key") from error
 
+    def compromise(self, spki_sha256: bytes, *, now_s: int) -> bool:
+        """Note that others have this key; nobody can use it again, as no key comes twice. False: it was noted before."""
+        changed = self._sql(
+            "UPDATE verified_key SET compromised_s = ? WHERE spki_sha256 = ? AND compromised_s IS NULL",
+            (now_s, spki_sha256),
+        ).rowcount
+        return changed == 1
+
+    def compromised(self, index: KeyIndex) -> bool:
+        """Whether this key, or one that whoever has it knows too, is known to others."""
+        row = self._sql(
+            "SELECT 1 FROM verified_key WHERE (spki_sha256 = ? OR x_coordinate = ?) AND compromised_s IS NOT NULL",
+            (index.spki_sha256, index.x_coordinate),
+        ).fetchone()
+        return row is not None
+
     def holder(self, index: KeyIndex) -> str | None:
         """The id of the device that showed this key first, or None."""
         row = self._sql(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otscert.domain.recall import CrlReason
 from otscert.store.connection import Connection
 
 
@@ -29,10 +30,12 @@ class Revocations:
         self._sql = connection.execute
 
     def ask(self, certificate_sha256: str, *, reason: int, now_s: int) -> None:
-        """Have a certificate revoked; asking again changes nothing."""
+        """Have a certificate revoked; asking again changes nothing, but that its key is known to others counts more."""
         self._sql(
             "INSERT INTO revocation (certificate_sha256, reason, asked_at_s, next_at_s, attempt, problem)"
-            " VALUES (?, ?, ?, ?, 0, '') ON CONFLICT (certificate_sha256) DO NOTHING",
+            " VALUES (?, ?, ?, ?, 0, '') ON CONFLICT (certificate_sha256) DO UPDATE SET"
+            " reason = excluded.reason, next_at_s = excluded.next_at_s"
+            f" WHERE revocation.done_at_s IS NULL AND excluded.reason = {int(CrlReason.KEY_COMPROMISE)}",
             (certificate_sha256, reason, now_s, now_s),
         )
 
