@@ -11,6 +11,8 @@ import pytest
 from hq.tests.store.rows import admission_request, certificate, device, hello, order, unit
 
 from otscert.domain.budget import Bucket, Level, Rank
+from otscert.domain.alert_news import Known
+from otscert.domain.alerts import Alert, Severity
 from otscert.domain.device import DeviceState
 from otscert.domain.key_index import KeyIndex
 from otscert.domain.limits import LimitKind
@@ -21,17 +23,40 @@ from otscert.domain.unit import UnitState
 from otscert.store.accounts import Account
 from otscert.store.canaries import Canary
 from otscert.store.processes import Process
+from otscert.store.outbox import Posted
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 
 WINDOW = Window(start_s=1, end_s=3, told_s=1, at_s=2)
 BUCKET = Bucket(issuer="c", kind=LimitKind.ORDERS_PER_ACCOUNT, subject="")
+ALERT = Alert(kind="budget.short", subject="ca", severity=Severity.WARNING, since_s=1, count=1, what="short")
+KNOWN = Known(alert=ALERT, found_s=1, seen_s=1)
+POSTED = Posted(id="m1", channel="mail", message="{}", created_s=1, until_s=9, next_at_s=1)
 KEY = KeyIndex(spki_sha256=b"s", x_coordinate=b"x")
 PROCESS = Process(id="p1", host="h", pid=1, roles="api", key_check="k", started_s=1, seen_s=1)
 CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
     "accounts.get": lambda t: t.accounts.get("c"),
     "accounts.set_url": lambda t: t.accounts.set_url("c", "u"),
+    "alerts.put": lambda t: t.alerts.put(KNOWN),
+    "alerts.all": lambda t: t.alerts.all(),
+    "alerts.forget": lambda t: t.alerts.forget("k", ""),
+    "alerts.done_s": lambda t: t.alerts.done_s("looked"),
+    "alerts.set_done": lambda t: (
+        t.alerts.set_done("looked", seen_s=None, at_s=1),
+        t.alerts.set_done("looked", seen_s=1, at_s=2),
+    ),
+    "outbox.add": lambda t: t.outbox.add(POSTED),
+    "outbox.due": lambda t: t.outbox.due("mail", now_s=1, limit=3),
+    "outbox.waiting": lambda t: t.outbox.waiting(),
+    "outbox.claim": lambda t: t.outbox.claim(POSTED, until_s=9),
+    "outbox.sent": lambda t: t.outbox.sent("m1", now_s=1),
+    "outbox.failed": lambda t: t.outbox.failed("m1", problem="", next_at_s=1),
+    "outbox.overdue": lambda t: t.outbox.overdue(now_s=1, limit=3),
+    "outbox.give_up": lambda t: t.outbox.give_up("m1", problem="late", now_s=1),
+    "outbox.last_sent_s": lambda t: t.outbox.last_sent_s("mail"),
+    "outbox.given_up": lambda t: t.outbox.given_up("mail", after_s=1),
+    "outbox.sweep": lambda t: t.outbox.sweep(before_s=1),
     "devices.add": lambda t: t.devices.add(device()),
     "devices.get": lambda t: t.devices.get("d1"),
     "devices.find": lambda t: t.devices.find("S1"),
@@ -179,6 +204,35 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "quotas.ask": lambda t: t.quotas.ask("b", Quota(count=1, period_s=1), now_ms=1),
     "quotas.sweep": lambda t: t.quotas.sweep(now_ms=1),
 }
+TROUBLE: dict[str, Callable[[Transaction], Any]] = {
+    "trouble.late": lambda t: t.trouble.late(now_s=1, calling_since_s=1, ordered_before_s=1),
+    "trouble.lapsed": lambda t: t.trouble.lapsed(now_s=1, calling_since_s=1, ordered_before_s=1),
+    "trouble.away": lambda t: t.trouble.away(now_s=1, calling_since_s=1),
+    "trouble.not_served": lambda t: t.trouble.not_served(issued_before_s=1, called_after_s=1),
+    "trouble.held_back": lambda t: t.trouble.held_back(),
+    "trouble.unattended": lambda t: t.trouble.unattended(due_before_s=1, now_s=1),
+    "trouble.old_orders": lambda t: t.trouble.old_orders(made_before_s=1),
+    "trouble.frozen": lambda t: t.trouble.frozen(),
+    "trouble.waiters": lambda t: t.trouble.waiters(),
+    "trouble.first_event_since": lambda t: t.trouble.first_event_since(1),
+    "trouble.count_events": lambda t: t.trouble.count_events("k", from_id=1),
+    "trouble.boxes_of_events": lambda t: t.trouble.boxes_of_events("k", from_id=1),
+    "trouble.processes": lambda t: t.trouble.processes(),
+}
+"""What alerting counts in a thread: rows are read of those who are in trouble, and of nobody else."""
+OF_FEW = (
+    "SEARCH n USING COVERING INDEX newest_certificate_due",  # boxes whose certificate is due
+    "SEARCH n USING INDEX sqlite_autoindex_newest_certificate_1",
+    "SEARCH d USING INDEX sqlite_autoindex_device_1",
+    "SEARCH d USING INDEX device_not_served",  # between a certificate's issue and the box's next call
+    "SEARCH device USING",  # frozen ones, and those that are held back
+    "SEARCH o USING INDEX cert_order_by_device",
+    "SCAN o USING INDEX cert_order_unfinished",
+    "SEARCH cert_order USING INDEX cert_order_next",
+    "SEARCH cert_order USING INDEX cert_order_waits",
+    "SEARCH event USING",
+    "SCAN hq_process USING",
+)
 MEANT: dict[str, Callable[[Transaction], Any]] = {
     "devices.names": lambda t: list(t.devices.names()),
     "challenges.all": lambda t: t.challenges.all(),
@@ -270,6 +324,15 @@ async def test_what_is_counted_is_read_from_indexes_alone(store: SqliteStore, na
     assert [plan for plan in tables if not plan.startswith(FEW_ROWS[:3]) and plan not in FEW_ROWS] == []
 
 
+@pytest.mark.parametrize("name", TROUBLE)
+async def test_alerting_reads_the_rows_of_those_in_trouble_alone(store: SqliteStore, name: str) -> None:
+    explaining = Explaining(store._writer)
+    TROUBLE[name](Transaction(explaining))
+    assert explaining.asked
+    read = [plan for _, plan in explaining.plans if plan.startswith(("SCAN", "SEARCH"))]
+    assert [plan for plan in read if not plan.startswith(OF_FEW)] == []
+
+
 @pytest.mark.parametrize("name", MEANT)
 async def test_what_reads_everything_does_so_at_the_start_only(store: SqliteStore, name: str) -> None:
     explaining = Explaining(store._writer)
@@ -285,7 +348,7 @@ def test_every_method_of_every_repository_is_looked_at() -> None:
         for method in vars(repository.func(_Nothing()).__class__)
         if not method.startswith("_")
     }
-    assert methods == CALLS.keys() | MEANT.keys() | COUNTED.keys()
+    assert methods == CALLS.keys() | MEANT.keys() | COUNTED.keys() | TROUBLE.keys()
 
 
 class _Nothing:

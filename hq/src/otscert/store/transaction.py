@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 
 from otscert.store.accounts import Accounts
+from otscert.store.alerts import Alerts
 from otscert.store.buckets import Buckets
 from otscert.store.canaries import Canaries
 from otscert.store.certificates import Certificates
@@ -21,12 +22,14 @@ from otscert.store.keys import DeviceKeys, VerifiedKeys
 from otscert.store.moduli import Moduli
 from otscert.store.names import Names
 from otscert.store.orders import Orders
+from otscert.store.outbox import Outbox
 from otscert.store.processes import Processes
 from otscert.store.queue import Queue
 from otscert.store.quotas import Quotas
 from otscert.store.requests import Requests
 from otscert.store.revocations import Revocations
 from otscert.store.statistics import Statistics
+from otscert.store.trouble import Trouble
 from otscert.store.units import Units
 from otscert.store.zone_changes import ZoneChanges
 
@@ -60,6 +63,10 @@ class Transaction:
     @cached_property
     def buckets(self) -> Buckets:
         return Buckets(self._connection)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        return Alerts(self._connection)
 
     @cached_property
     def canaries(self) -> Canaries:
@@ -118,6 +125,10 @@ class Transaction:
         return Queue(self._connection)
 
     @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self._connection)
+
+    @cached_property
     def quotas(self) -> Quotas:
         return Quotas(self._connection)
 
@@ -132,6 +143,10 @@ class Transaction:
     @cached_property
     def statistics(self) -> Statistics:
         return Statistics(self._connection)
+
+    @cached_property
+    def trouble(self) -> Trouble:
+        return Trouble(self._connection)
 
     @cached_property
     def units(self) -> Units:
