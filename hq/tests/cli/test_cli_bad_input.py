@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from otscert.store.sqlite import SCHEMA_VERSION, SqliteStore
+from otscert.store.schema import SCHEMA_VERSION
+from otscert.store.sqlite import SqliteStore
 from tests.scripted_ca import Script, start_scripted_ca
 from tests.scripted_ca.script import Fate
 

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,16 @@ from hq.tests.store.rows import device
 
 from otscert.domain.key_index import KeyIndex
 from otscert.store.errors import AlreadyThere, NewerSchema, StoreUnavailable
-from otscert.store.sqlite import SCHEMA_VERSION, SqliteStore
+from otscert.store.schema import SCHEMA_VERSION
+from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore.open(tmp_path / "hq.db")
+    yield store
+    await store.close()
 
 
 def count(store: SqliteStore) -> int:

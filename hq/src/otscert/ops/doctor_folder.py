@@ -10,7 +10,8 @@ from pathlib import Path
 
 from otscert.ops.doctor_finding import Finding, failed, ok, unknown, warning
 from otscert.store.errors import StoreError
-from otscert.store.sqlite import SCHEMA_VERSION, SqliteStore
+from otscert.store.schema import SCHEMA_VERSION
+from otscert.store.sqlite import SqliteStore
 
 _MB = 1_000_000
 _FULL_BYTES = 100 * _MB

@@ -31,3 +31,7 @@ class AlreadyThere(StoreError):
 
 class Moved(StoreError):
     """The row is no longer in the state that was read: somebody else was faster."""
+
+
+class OutcomeUnknown(StoreUnavailable):
+    """The connection was lost while the store was committing: what was written is there as a whole, or not at all."""

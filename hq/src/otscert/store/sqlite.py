@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from otscert.store.errors import NewerSchema, StoreError, StoreUnavailable
+from otscert.store.errors import StoreUnavailable
+from otscert.store.schema import SCHEMA_VERSION, check_version, new_database
+from otscert.store.survey import survey
 from otscert.store.transaction import Transaction
 
 T = TypeVar("T")
-SCHEMA_VERSION = 4
 _GROUP = 64  # transactions per commit: about 10 ms of statements at the most before the loop is free again
 _BUSY_S = 5.0
 
@@ -28,7 +28,8 @@ _BUSY_S = 5.0
 class SqliteStore:
     """Open with `SqliteStore.open(path)`; one instance per process; use from one event loop."""
 
-    def __init__(self, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+        self._path = path
         self._writer = writer
         self._reader = reader
         self._waiting: list[tuple[Callable[[Transaction], Any], asyncio.Future[Any]]] = []
@@ -40,12 +41,12 @@ class SqliteStore:
         try:
             _make_private(path)
             writer = _connect(path)
-            _migrate(writer)
+            _make_tables(writer)
             reader = _connect(path)
             reader.execute("PRAGMA query_only = ON")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"the database {path} cannot be opened: {error}") from error
-        return cls(writer, reader)
+        return cls(path, writer, reader)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction and return its result once it is on disk; its exception undoes it alone."""
@@ -61,6 +62,10 @@ class SqliteStore:
             return work(Transaction(self._reader))
         except sqlite3.Error as error:
             raise StoreUnavailable(f"the database cannot be read: {error}") from error
+
+    async def survey(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work`, which may take seconds, on what is committed now; in a thread, and holds up nobody."""
+        return await survey(self._path, work)
 
     async def close(self) -> None:
         while self._committer is not None:
@@ -156,39 +161,22 @@ def _begin_patiently(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA busy_timeout = 0")
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new file; raise `NewerSchema` for a file of a later release."""
-    if _schema_version(connection) == SCHEMA_VERSION:
+def _make_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new file; raises as `check_version` for a file of another release."""
+    if _version(connection) == SCHEMA_VERSION:
         return
-    script = resources.files(__package__).joinpath("schema.sql").read_text(encoding="utf-8")
     # One transaction: a kill in the middle leaves an empty database, not half a schema.
     _begin_patiently(connection)
-    if _schema_version(connection) == SCHEMA_VERSION:  # another process was faster
-        connection.execute("ROLLBACK")
-        return
-    for statement in _statements(script):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    if _version(connection) == 0:  # else another process was faster
+        for statement in new_database():
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 
 
-def _statements(script: str) -> Iterator[str]:
-    """The script's statements, one by one: `executescript` would commit before it begins."""
-    statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-
-
-def _schema_version(connection: sqlite3.Connection) -> int:
+def _version(connection: sqlite3.Connection) -> int:
+    """The schema's version, 0 for a new file; raises as `check_version`."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > SCHEMA_VERSION:
-        raise NewerSchema(version, SCHEMA_VERSION)
-    if version not in {0, SCHEMA_VERSION}:
-        raise StoreError(
-            f"the database has schema {version}, made before the first release: keep it for the record and start"
-            " with an empty data folder (otscert init)"
-        )
+    if version:
+        check_version(version)
     return int(version)

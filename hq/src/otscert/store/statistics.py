@@ -100,8 +100,8 @@ class Statistics:
         rows = self._sql(
             "SELECT CASE WHEN d.last_seen_s >= ? THEN 1 ELSE 0 END, CASE WHEN n.not_after_s <= ? THEN 'lapsed'"
             " WHEN n.late_s <= ? THEN 'late' ELSE 'due' END,"
-            " count(*), min(n.due_s) FROM newest_certificate n CROSS JOIN device d ON d.id = n.device_id"
-            " WHERE n.due_s <= ? AND d.state = 'active' AND d.in_dns = 1 GROUP BY 1, 2",
+            " count(*), min(n.due_s) FROM newest_certificate n CROSS JOIN device d WHERE d.id = n.device_id"
+            " AND n.due_s <= ? AND d.state = 'active' AND d.in_dns = 1 GROUP BY 1, 2",
             (calling_since_s, now_s, now_s, now_s),
         )
         return [DueGroup(calling=bool(row[0]), standing=row[1], count=row[2], since_s=row[3]) for row in rows]
