@@ -11,13 +11,13 @@ from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState, move
 from otscert.store.connection import Connection
 from otscert.store.errors import AlreadyThere, Moved
 
-_COLUMNS = (
+COLUMNS = (
     "id, device_id, txid, label, names, csr_der, state, issuer, profile, attempt, url, reason, created_at_s, next_at_s,"
     " certificate_sha256, replaces, rank, waits_for, failing_since_s, lease_by, lease_until_s"
 )
 
 
-def _order(row: tuple[Any, ...]) -> Order:
+def order_of(row: tuple[Any, ...]) -> Order:
     return Order(
         id=row[0],
         device_id=row[1],
@@ -46,14 +46,14 @@ def _order(row: tuple[Any, ...]) -> Order:
 _NOBODYS = TERMINAL | {OrderState.WAITING}
 _LONGEST_LEASE_S = 600
 """Nobody leases for so long; a lease that ends later was given by a clock that was ahead."""
-_FREE_FOR = "(lease_by IS NULL OR lease_by = ? OR lease_until_s <= ? OR lease_until_s > ?)"
+FREE_FOR = "(lease_by IS NULL OR lease_by = ? OR lease_until_s <= ? OR lease_until_s > ?)"
 
 
-def _free_for(by: str, now_s: int) -> tuple[str, int, int]:
+def free_for(by: str, now_s: int) -> tuple[str, int, int]:
     return by, now_s, now_s + _LONGEST_LEASE_S
 
 
-def _unmoved(seen: Order) -> tuple[str, tuple[str, ...]]:
+def unmoved(seen: Order) -> tuple[str, tuple[str, ...]]:
     """The condition that a row is as it was read, and still worked on by whom it was then; and its values."""
     if seen.lease_by is None:
         return "id = ? AND state = ? AND lease_by IS NULL", (seen.id, seen.state)
@@ -67,46 +67,53 @@ class Orders:
         self._integrity_error = connection.IntegrityError
 
     def get(self, order_id: str) -> Order | None:
-        row = self._sql(f"SELECT {_COLUMNS} FROM cert_order WHERE id = ?", (order_id,)).fetchone()
-        return _order(row) if row else None
+        row = self._sql(f"SELECT {COLUMNS} FROM cert_order WHERE id = ?", (order_id,)).fetchone()
+        return order_of(row) if row else None
 
     def by_txid(self, txid: str) -> Order | None:
-        row = self._sql(f"SELECT {_COLUMNS} FROM cert_order WHERE txid = ?", (txid,)).fetchone()
-        return _order(row) if row else None
+        row = self._sql(f"SELECT {COLUMNS} FROM cert_order WHERE txid = ?", (txid,)).fetchone()
+        return order_of(row) if row else None
 
     def of_device(self, device_id: str, *, limit: int) -> list[Order]:
         """The device's orders, newest first."""
         rows = self._sql(
-            f"SELECT {_COLUMNS} FROM cert_order WHERE device_id = ? ORDER BY created_at_s DESC, id LIMIT ?",
+            f"SELECT {COLUMNS} FROM cert_order WHERE device_id = ? ORDER BY created_at_s DESC, id LIMIT ?",
             (device_id, limit),
         )
-        return [_order(row) for row in rows]
+        return [order_of(row) for row in rows]
 
     def page(self, *, after_id: str, limit: int) -> list[Order]:
         rows = self._sql(
-            f"SELECT {_COLUMNS} FROM cert_order WHERE id > ? ORDER BY id LIMIT ?",
+            f"SELECT {COLUMNS} FROM cert_order WHERE id > ? ORDER BY id LIMIT ?",
             (after_id, limit),
         )
-        return [_order(row) for row in rows]
+        return [order_of(row) for row in rows]
 
     def due(self, *, now_s: int, limit: int, by: str) -> list[Order]:
-        """Unfinished orders whose time has come and that no other process works on, the longest waiting first."""
-        rows = self._sql(
-            f"SELECT {_COLUMNS} FROM cert_order"
-            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND next_at_s <= ? AND {_FREE_FOR}"
-            " ORDER BY next_at_s LIMIT ?",
-            (now_s, *_free_for(by, now_s), limit),
-        )
-        return [_order(row) for row in rows]
+        """Unfinished orders whose time has come and that no other process works on: by rank, the longest due first.
+
+        Those that wait for a bucket are `store.queue`'s.
+        """
+        found: list[Order] = []
+        for rank in Rank:  # one after the other: no index has what is due already sorted by rank
+            rows = self._sql(
+                f"SELECT {COLUMNS} FROM cert_order WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed')"
+                f" AND rank = ? AND next_at_s <= ? AND {FREE_FOR} ORDER BY next_at_s, id LIMIT ?",
+                (rank, now_s, *free_for(by, now_s), limit - len(found)),
+            )
+            found += [order_of(row) for row in rows]
+            if len(found) >= limit:
+                break
+        return found
 
     def next_due_s(self, *, besides: Sequence[str], now_s: int, by: str) -> int | None:
         """When the earliest unfinished order falls due, leaving out those that are being worked on."""
         marks = ", ".join("?" * len(besides))
         row = self._sql(
             "SELECT next_at_s FROM cert_order"
-            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND id NOT IN ({marks}) AND {_FREE_FOR}"
+            f" WHERE waits_for IS NULL AND state NOT IN ('issued', 'failed') AND id NOT IN ({marks}) AND {FREE_FOR}"
             " ORDER BY next_at_s LIMIT 1",
-            (*besides, *_free_for(by, now_s)),
+            (*besides, *free_for(by, now_s)),
         ).fetchone()
         return row[0] if row else None
 
@@ -151,7 +158,7 @@ class Orders:
 
     def add(self, order: Order) -> None:
         self._sql(
-            f"INSERT INTO cert_order ({_COLUMNS}) VALUES ({', '.join('?' * 21)})",
+            f"INSERT INTO cert_order ({COLUMNS}) VALUES ({', '.join('?' * 21)})",
             (
                 order.id,
                 order.device_id,
@@ -188,7 +195,7 @@ class Orders:
         if state in _NOBODYS:
             columns |= {"lease_by": None, "lease_until_s": 0}
         assignments = ", ".join(f"{column} = ?" for column in columns)
-        condition, values = _unmoved(seen)
+        condition, values = unmoved(seen)
         try:
             changed = self._sql(
                 f"UPDATE cert_order SET {assignments} WHERE {condition}", (*columns.values(), *values)
@@ -196,7 +203,7 @@ class Orders:
         except self._integrity_error as error:
             raise AlreadyThere("cert_order") from error
         if changed != 1:
-            raise _moved(seen)
+            raise moved(seen)
         order = self.get(seen.id)
         if order is None:
             raise Moved(f"order {seen.id} is gone")
@@ -211,17 +218,24 @@ class Orders:
 
     def unfinished_of(self, device_id: str) -> list[Order]:
         rows = self._sql(
-            f"SELECT {_COLUMNS} FROM cert_order WHERE device_id = ? AND state NOT IN ('issued', 'failed')"
+            f"SELECT {COLUMNS} FROM cert_order WHERE device_id = ? AND state NOT IN ('issued', 'failed')"
             " ORDER BY created_at_s, id",
             (device_id,),
         )
-        return [_order(row) for row in rows]
+        return [order_of(row) for row in rows]
 
     def wake(self, device_id: str, *, now_s: int) -> int:
         """Let the device's unfinished orders go on now; returns how many."""
         return self._sql(
             "UPDATE cert_order SET next_at_s = ? WHERE device_id = ? AND state NOT IN ('issued', 'failed')",
             (now_s, device_id),
+        ).rowcount
+
+    def raise_rank(self, device_id: str, rank: Rank) -> int:
+        """Let the device's orders that wait for their turn go before those of lower ranks; returns how many."""
+        return self._sql(
+            "UPDATE cert_order SET rank = ? WHERE device_id = ? AND state = 'waiting' AND rank > ?",
+            (rank, device_id, rank),
         ).rowcount
 
     def bring_back(self, *, from_s: int, now_s: int) -> int:
@@ -234,9 +248,9 @@ class Orders:
 
     def drop_replaces(self, seen: Order) -> Order:
         """Order as if it followed no certificate, the CA does not take it as a replacement; or raise `Moved`."""
-        condition, values = _unmoved(seen)
+        condition, values = unmoved(seen)
         if self._sql(f"UPDATE cert_order SET replaces = NULL WHERE {condition}", values).rowcount != 1:
-            raise _moved(seen)
+            raise moved(seen)
         return replace(seen, replaces=None)
 
     def rest(self, seen: Order, *, next_at_s: int, reason: str) -> None:
@@ -248,15 +262,15 @@ class Orders:
         self._put_aside(seen, "attempt = attempt + 1, ", next_at_s=next_at_s, reason=reason)
 
     def _put_aside(self, seen: Order, counting: str, *, next_at_s: int, reason: str) -> None:
-        condition, values = _unmoved(seen)
+        condition, values = unmoved(seen)
         changed = self._sql(
-            f"UPDATE cert_order SET {counting}next_at_s = ?, reason = ?, lease_by = NULL, lease_until_s = 0"
-            f" WHERE {condition}",
+            f"UPDATE cert_order SET {counting}next_at_s = ?, reason = ?, waits_for = NULL, lease_by = NULL,"
+            f" lease_until_s = 0 WHERE {condition}",
             (next_at_s, reason, *values),
         ).rowcount
         if changed != 1:
-            raise _moved(seen)
+            raise moved(seen)
 
 
-def _moved(seen: Order) -> Moved:
+def moved(seen: Order) -> Moved:
     return Moved(f"order {seen.id} is no longer {seen.state}, or another process works on it")

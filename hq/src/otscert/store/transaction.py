@@ -18,6 +18,7 @@ from otscert.store.duties import Duties
 from otscert.store.events import Events
 from otscert.store.hellos import Hellos
 from otscert.store.incidents import Incidents
+from otscert.store.issuers import Issuers
 from otscert.store.keys import DeviceKeys, VerifiedKeys
 from otscert.store.moduli import Moduli
 from otscert.store.names import Names
@@ -99,6 +100,10 @@ class Transaction:
     @cached_property
     def incidents(self) -> Incidents:
         return Incidents(self._connection)
+
+    @cached_property
+    def issuers(self) -> Issuers:
+        return Issuers(self._connection)
 
     @cached_property
     def keys(self) -> DeviceKeys:
