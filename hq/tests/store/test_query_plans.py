@@ -22,8 +22,10 @@ from otscert.domain.renewal import Window
 from otscert.domain.unit import UnitState
 from otscert.store.accounts import Account
 from otscert.store.canaries import Canary
+from otscert.store.incidents import Incident
 from otscert.store.processes import Process
 from otscert.store.outbox import Posted
+from otscert.store.issuers import Issuer
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 
@@ -34,10 +36,16 @@ KNOWN = Known(alert=ALERT, found_s=1, seen_s=1)
 POSTED = Posted(id="m1", channel="mail", message="{}", created_s=1, until_s=9, next_at_s=1)
 KEY = KeyIndex(spki_sha256=b"s", x_coordinate=b"x")
 PROCESS = Process(id="p1", host="h", pid=1, roles="api", key_check="k", started_s=1, seen_s=1)
+INCIDENT = Incident(id="i1", reason="", filter="{}", revoke_reason=None, started_s=1)
 CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
     "accounts.get": lambda t: t.accounts.get("c"),
     "accounts.set_url": lambda t: t.accounts.set_url("c", "u"),
+    "accounts.set_caa": lambda t: t.accounts.set_caa("c", ("ca.example",)),
+    "accounts.begin_key_change": lambda t: t.accounts.begin_key_change("c", b"next"),
+    "accounts.end_key_change": lambda t: t.accounts.end_key_change("c", b"next"),
+    "issuers.get": lambda t: t.issuers.get("c"),
+    "issuers.save": lambda t: (t.issuers.save(Issuer(name="c")), t.issuers.save(Issuer(name="c"))),
     "alerts.put": lambda t: t.alerts.put(KNOWN),
     "alerts.all": lambda t: t.alerts.all(),
     "alerts.forget": lambda t: t.alerts.forget("k", ""),
@@ -137,6 +145,29 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "keys.bind": lambda t: t.keys.bind("k", "d1"),
     "keys.sweep": lambda t: t.keys.sweep(created_before_s=1),
     "verified_keys.holder": lambda t: t.verified_keys.holder(KEY),
+    "verified_keys.compromise": lambda t: t.verified_keys.compromise(b"s", now_s=1),
+    "verified_keys.compromised": lambda t: t.verified_keys.compromised(KEY),
+    "incidents.add": lambda t: t.incidents.add(INCIDENT),
+    "incidents.get": lambda t: t.incidents.get("i1"),
+    "incidents.running": lambda t: t.incidents.running(),
+    "incidents.page": lambda t: t.incidents.page(limit=3),
+    "incidents.looked_through": lambda t: t.incidents.looked_through("i1", place="d", marked=1, idle=0, all_s=None),
+    "incidents.look_again": lambda t: t.incidents.look_again("i1"),
+    "incidents.end": lambda t: t.incidents.end("i1", now_s=1),
+    "incidents.of_devices": lambda t: (
+        t.incidents.of_devices(after_id="", model="box", now_s=1, limit=3),
+        t.incidents.of_devices(after_id="", model=None, now_s=1, limit=3),
+    ),
+    "incidents.of_serials": lambda t: t.incidents.of_serials(["a", "b"], now_s=1),
+    "incidents.of_key": lambda t: t.incidents.of_key(b"s", now_s=1),
+    "incidents.of_certificate": lambda t: t.incidents.of_certificate("00"),
+    "incidents.mark": lambda t: t.incidents.mark("00", "i1"),
+    "incidents.replaced": lambda t: t.incidents.replaced("00", "i1"),
+    "incidents.released": lambda t: t.incidents.released("00", "i1"),
+    "incidents.forget_mark": lambda t: t.incidents.forget_mark("00"),
+    "incidents.with_marks": lambda t: t.incidents.with_marks(),
+    "incidents.marked_of": lambda t: t.incidents.marked_of("d1"),
+    "incidents.marked": lambda t: t.incidents.marked("i1", after=("", ""), limit=3),
     "verified_keys.add": lambda t: t.verified_keys.add(
         KEY, device_id="d1", kind="k", contribution="o", source="s", now_s=1
     ),
@@ -147,6 +178,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "devices.set_state": lambda t: t.devices.set_state("d1", DeviceState.QUARANTINED),
     "certificates.count": lambda t: t.certificates.count("d1"),
     "certificates.replace_all": lambda t: t.certificates.replace_all("d1"),
+    "certificates.came_late": lambda t: t.certificates.came_late(after=(0, ""), until_s=1, limit=3),
     "certificates.ari_due": lambda t: t.certificates.ari_due(now_s=1, limit=3),
     "certificates.ari_claim": lambda t: t.certificates.ari_claim(certificate(ari_next_poll_s=1), next_poll_s=2),
     "certificates.ari_told": lambda t: t.certificates.ari_told("00", WINDOW, explanation=None, next_poll_s=1),
@@ -162,6 +194,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "orders.unfinished_of": lambda t: t.orders.unfinished_of("d1"),
     "orders.wake": lambda t: t.orders.wake("d1", now_s=1),
     "orders.drop_replaces": lambda t: t.orders.drop_replaces(order(state=OrderState.CREATING)),
+    "orders.raise_rank": lambda t: t.orders.raise_rank("d1", Rank.EXPIRING),
     "orders.rest": lambda t: t.orders.rest(order(state=OrderState.CREATING), next_at_s=1, reason=""),
     "units.named": lambda t: (t.units.named("S1"), t.units.named("short1")),
     "units.add_many": lambda t: t.units.add_many([unit()], now_s=1),
@@ -217,7 +250,8 @@ TROUBLE: dict[str, Callable[[Transaction], Any]] = {
     "trouble.first_event_since": lambda t: t.trouble.first_event_since(1),
     "trouble.count_events": lambda t: t.trouble.count_events("k", from_id=1),
     "trouble.boxes_of_events": lambda t: t.trouble.boxes_of_events("k", from_id=1),
-    "trouble.processes": lambda t: t.trouble.processes(),
+    "trouble.issuer": lambda t: t.trouble.issuer("ca"),
+    "trouble.why_parked": lambda t: t.trouble.why_parked("ca orders-per-account"),
 }
 """What alerting counts in a thread: rows are read of those who are in trouble, and of nobody else."""
 OF_FEW = (
@@ -231,7 +265,8 @@ OF_FEW = (
     "SEARCH cert_order USING INDEX cert_order_next",
     "SEARCH cert_order USING INDEX cert_order_waits",
     "SEARCH event USING",
-    "SCAN hq_process USING",
+    "SEARCH issuer USING",
+    "SEARCH bucket USING",
 )
 MEANT: dict[str, Callable[[Transaction], Any]] = {
     "devices.names": lambda t: list(t.devices.names()),

@@ -16,6 +16,7 @@ from otscert.service.ari import AskingWhen
 from otscert.service.issuance import Issuance
 from otscert.service.revocations import Revoking
 from otscert.service.setbacks import Setbacks
+from otscert.service.upkeep import Upkeep
 from otscert.service.webhook import WebhookWorker
 from otscert.service.worker import Worker
 from otscert.store.errors import StoreUnavailable
@@ -73,6 +74,7 @@ async def start_worker(
         Revoking(hq=hq, store=store, revoker=issuer).work(),
         AskingWhen(hq=hq, store=store, source=issuer).work(),
         webhooks.work(),
+        Upkeep(hq=hq, store=store, signals=signals).work(),
         _sweep(parts),
         _follow(parts),
         look_up_account(config.issuers[0], issuer, store, zone),

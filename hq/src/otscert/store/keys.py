@@ -97,7 +97,7 @@ class VerifiedKeys:
             raise AlreadyThere("verified_key") from error
 
     def compromise(self, spki_sha256: bytes, *, now_s: int) -> bool:
-        """Note that others have this key; nobody can use it again, as no key comes twice. False: it was noted before."""
+        """Note that others have this key; nobody can use it again, as no key comes twice. False: noted before."""
         changed = self._sql(
             "UPDATE verified_key SET compromised_s = ? WHERE spki_sha256 = ? AND compromised_s IS NULL",
             (now_s, spki_sha256),
