@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hq.tests.store.rows import admission_request, certificate, device, hello, order, unit
 
-from otscert.domain.budget import Bucket, Level, Rank
 from otscert.domain.alert_news import Known
 from otscert.domain.alerts import Alert, Severity
+from otscert.domain.budget import Bucket, Level, Rank
 from otscert.domain.device import DeviceState
 from otscert.domain.key_index import KeyIndex
 from otscert.domain.limits import LimitKind
@@ -23,9 +23,9 @@ from otscert.domain.unit import UnitState
 from otscert.store.accounts import Account
 from otscert.store.canaries import Canary
 from otscert.store.incidents import Incident
-from otscert.store.processes import Process
-from otscert.store.outbox import Posted
 from otscert.store.issuers import Issuer
+from otscert.store.outbox import Posted
+from otscert.store.processes import Process
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 

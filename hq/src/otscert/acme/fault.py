@@ -6,8 +6,9 @@ codes. It does not know who retries, how often, or what a device is told.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -15,6 +16,7 @@ from otscert.acme import retry_after
 from otscert.acme.problem import Problem
 
 MAX_REASON_CHARS = 600
+_URL = re.compile(r"https://[^\s<>\"']+")
 
 
 class Remedy(Enum):
@@ -24,10 +26,20 @@ class Remedy(Enum):
     POLL = "poll"  # the order is not where we thought: look at it again
     BACK_OFF = "back off"  # the same request later
     PARK = "park"  # the CA's limit for a whole bucket is spent: nothing of it before retry_after_s
+    PAUSED = "paused"  # the CA takes no order for these names until a person has gone to `Fault.link`
     WITHOUT_REPLACES = "without replaces"  # once more, without the member
     DNS = "dns"  # the CA could not validate: costs from its failure budget
     ACCOUNT = "account"  # nothing on this account works until a person acts
     PERMANENT = "permanent"  # the same request will never be granted
+
+
+class Whose(Enum):
+    """What an error says something about."""
+
+    ISSUER = "the issuer"  # it cannot be reached, or what it says is no answer of a CA
+    ACCOUNT = "the account"
+    ORDER = "the order"  # or the limits, or the box: the issuer itself works
+    OURS = "HQ"
 
 
 class Asked(Enum):
@@ -41,12 +53,35 @@ class Asked(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """An error of the CA with its remedy; `reason` is one line for people, `retry_after_s` what the CA asked for."""
+    """An error of the CA with its remedy; `reason` is one line for people, `retry_after_s` what the CA asked for.
+
+    `link` is where the CA sends a person; it may let its reader act for the account, so it is no part of `reason`.
+    `about` is what the error says something about, where the remedy does not tell.
+    """
 
     remedy: Remedy
     reason: str
     retry_after_s: float | None = None
     problem: Problem | None = None
+    link: str | None = field(default=None, repr=False)
+    about: Whose | None = None
+
+    @property
+    def whose(self) -> Whose:
+        return self.about or _WHOSE.get(self.remedy, Whose.ORDER)
+
+    @property
+    def account_problem(self) -> str:
+        """What a person has to see to: lost, paused, terms or refused; empty: nothing."""
+        if self.remedy is Remedy.PAUSED:
+            return "paused"
+        if self.whose is not Whose.ACCOUNT:
+            return ""
+        return _ACCOUNT_PROBLEMS.get(self.problem.name or "" if self.problem else "", "refused")
+
+
+_WHOSE = {Remedy.RETRY_NOW: Whose.ISSUER, Remedy.BACK_OFF: Whose.ISSUER, Remedy.ACCOUNT: Whose.ACCOUNT}
+_ACCOUNT_PROBLEMS = {"accountDoesNotExist": "lost", "userActionRequired": "terms"}
 
 
 BY_NAME: Mapping[str, Remedy] = {
@@ -97,7 +132,13 @@ def classify(
         remedy = Remedy.PARK if status == 429 else Remedy.BACK_OFF
         return Fault(remedy=remedy, reason=f"HTTP {status} without a problem document", retry_after_s=wait_s)
     remedy = _for_what_was_asked(asked, problem, remedy_of(problem, status))
-    return Fault(remedy=remedy, reason=_one_line(problem), retry_after_s=wait_s, problem=problem)
+    link = problem.instance if remedy in {Remedy.ACCOUNT, Remedy.PAUSED} else None
+    about = Whose.ACCOUNT if remedy is Remedy.PAUSED and asked is Asked.ACCOUNT else None
+    if remedy is Remedy.PAUSED:
+        link = link or next(iter(_URL.findall(problem.detail)), None)
+    return Fault(
+        remedy=remedy, reason=_one_line(problem), retry_after_s=wait_s, problem=problem, link=link, about=about
+    )
 
 
 def _for_what_was_asked(asked: Asked, problem: Problem, remedy: Remedy) -> Remedy:
@@ -125,6 +166,8 @@ def remedy_of(problem: Problem, status: int) -> Remedy:
         # RFC 8555 section 6.7 has "specific error conditions" of a compound one indicated by its subproblems.
         parts = [remedy_of(part, status) for part in problem.subproblems if part.name != "compound"]
         return max(parts, key=_WEIGHT.__getitem__, default=_by_status(status))
+    if problem.name in {"rateLimited", "unauthorized"} and _is_paused(problem):
+        return Remedy.PAUSED
     if problem.name == "unauthorized" and _is_about_the_account(problem):
         return Remedy.ACCOUNT
     return BY_NAME.get(problem.name or "", _by_status(status))
@@ -136,6 +179,16 @@ def _is_about_the_account(problem: Problem) -> bool:
     return "account" in detail and any(word in detail for word in ("deactivated", "revoked", "not valid"))
 
 
+def _is_paused(problem: Problem) -> bool:
+    """Tell an account that was paused for some names from a limit: Let's Encrypt calls both `rateLimited`.
+
+    Its text (Boulder, wfe2): "Your account is temporarily prevented from requesting certificates for ... and possibly
+    others. Please visit: https://.../sfe/v1/unpause?jwt=..."
+    """
+    detail = problem.detail.lower()
+    return "unpause" in detail or "temporarily prevented" in detail or ("account" in detail and "paused" in detail)
+
+
 def _by_status(status: int) -> Remedy:
     if status == 429:
         return Remedy.PARK
@@ -144,6 +197,13 @@ def _by_status(status: int) -> Remedy:
     return Remedy.PERMANENT
 
 
+def _without_query(url: re.Match[str]) -> str:
+    """A link to act for the account ends in a token; boxes and logs are shown reasons, the token they are not."""
+    before, mark, _ = url[0].partition("?")
+    return f"{before}{mark}..." if mark else before
+
+
 def _one_line(problem: Problem) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in str(problem)).split())
+    text = _URL.sub(_without_query, str(problem))
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 3] + "..."

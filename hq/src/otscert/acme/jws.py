@@ -78,6 +78,13 @@ class AccountKey:
         signature = b64.encode(self._signature(f"{protected}.{body}".encode("ascii")))
         return f'{{"protected":"{protected}","payload":"{body}","signature":"{signature}"}}'.encode("ascii")
 
+    def key_change(self, *, url: str, account_url: str, old_jwk: Mapping[str, str]) -> dict[str, str]:
+        """Return the inner JWS of keyChange, signed by this, the new key (RFC 8555 section 7.3.5)."""
+        protected = b64.encode(msgspec.json.encode({"alg": "ES256", "jwk": self.jwk, "url": url}))
+        payload = b64.encode(msgspec.json.encode({"account": account_url, "oldKey": old_jwk}))
+        signature = b64.encode(self._signature(f"{protected}.{payload}".encode("ascii")))
+        return {"protected": protected, "payload": payload, "signature": signature}
+
     def _signature(self, message: bytes) -> bytes:
         r, s = decode_dss_signature(self._private.sign(message, ec.ECDSA(SHA256())))
         return r.to_bytes(_COORDINATE_BYTES, "big") + s.to_bytes(_COORDINATE_BYTES, "big")

@@ -1,4 +1,7 @@
-"""Finds or registers the account of a key (RFC 8555 section 7.3); it does not know where key and URL are kept."""
+"""Finds or registers the account of a key, changes the key, agrees to terms (RFC 8555 section 7.3).
+
+It does not know where key and URL are kept.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from otscert.acme.account import (
     new_account_payload,
 )
 from otscert.acme.fault import Asked, Fault, Remedy
-from otscert.acme.problem import ACME_URN
+from otscert.acme.jws import AccountKey
+from otscert.acme.problem import ACME_URN, Problem
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
 from otscert.ca.errors import CaAnswerError, CaError
@@ -52,10 +56,38 @@ async def register_or_find(
     if directory.meta.external_account_required and eab is None:
         raise _account_error("the CA registers accounts with an external account binding only: set eab_kid and eab_key")
     if directory.meta.terms_of_service and not terms_agreed:
-        raise _account_error(f"the CA's terms of service are not agreed to: {directory.meta.terms_of_service}")
+        terms = directory.meta.terms_of_service
+        problem = Problem(type=ACME_URN + "userActionRequired", instance=terms)
+        raise _account_error(f"the CA's terms of service are not agreed to: {terms}", problem)
     binding = None if eab is None else eab.binding(client.key.jwk, directory.new_account)
     payload = new_account_payload(contact=contact, terms_agreed=terms_agreed, binding=binding)
     return _usable(await client.post(directory.new_account, payload, kid=None, asked=Asked.ACCOUNT))
+
+
+async def change_key(client: AcmeClient, account_url: str, new: AccountKey) -> None:
+    """Have the CA know the account under `new` from now on (RFC 8555 section 7.3.5); `client` signs with the old key.
+
+    Asked again with the same key after a lost answer it fails, because the old key is nobody's any more: `find` tells.
+
+    Raises:
+        CaError: when the CA does not change it (remedy PERMANENT where it cannot), or it is not known whether it has.
+    """
+    directory = await client.directory()
+    if directory.key_change is None:
+        raise CaError(Fault(remedy=Remedy.PERMANENT, reason="the CA has no keyChange"))
+    inner = new.key_change(url=directory.key_change, account_url=account_url, old_jwk=client.key.jwk)
+    await client.post(directory.key_change, inner, kid=account_url, asked=Asked.ACCOUNT)
+
+
+async def agree_to_terms(client: AcmeClient, account_url: str) -> None:
+    """Say that a person has agreed to the CA's terms as they are now; raises CaError."""
+    await client.post(account_url, {"termsOfServiceAgreed": True}, kid=account_url, asked=Asked.ACCOUNT)
+
+
+def lost(account_url: str) -> CaError:
+    """The error for an account that the CA does not know (any more): never a reason to register another one."""
+    reason = f"the CA does not know the account {account_url} under this key any more"
+    return _account_error(reason, Problem(type=ACME_URN + "accountDoesNotExist"))
 
 
 def _usable(answer: Answer) -> Account:
@@ -69,5 +101,6 @@ def _usable(answer: Answer) -> Account:
     return account
 
 
-def _account_error(reason: str) -> CaError:
-    return CaError(Fault(remedy=Remedy.ACCOUNT, reason=reason))
+def _account_error(reason: str, problem: Problem | None = None) -> CaError:
+    link = problem.instance if problem is not None else None
+    return CaError(Fault(remedy=Remedy.ACCOUNT, reason=reason, problem=problem, link=link))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from multidict import CIMultiDictProxy
@@ -56,4 +56,8 @@ class Answer:
     def fault(self, asked: Asked = Asked.OTHER) -> fault.Fault:
         """Sort this answer, whose status is 300 or above, into its class."""
         problem = Problem.parse(members.json_object(self.body))
-        return fault.classify(self.status, problem, self.headers, self.received, asked=asked)
+        found = fault.classify(self.status, problem, self.headers, self.received, asked=asked)
+        if found.remedy is not fault.Remedy.ACCOUNT or found.link is not None:
+            return found
+        # RFC 8555 section 7.3.3: userActionRequired comes with the link to the terms.
+        return replace(found, link=next(iter(self.links("terms-of-service")), None))

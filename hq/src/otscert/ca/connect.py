@@ -11,14 +11,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from otscert.acme.account import Account, ExternalAccount
-from otscert.acme.fault import Fault, Remedy
+from otscert.acme.account import ExternalAccount
 from otscert.acme.jws import AccountKey
-from otscert.ca.account import find, register_or_find
 from otscert.ca.client import AcmeClient
-from otscert.ca.errors import CaError
 from otscert.ca.http import HttpSettings
 from otscert.ca.issuer import AcmeIssuer
+from otscert.ca.registration import AccountBook, Registration, Unkept
 from otscert.counting import Tally
 
 
@@ -27,7 +25,8 @@ class IssuerSettings:
     """One CA account. `name` is ours; `contact` holds URIs; `profile` is asked for only where the CA offers it.
 
     `trust_file` holds PEM roots that replace the system's for this CA. With an `account_url` that account is used and
-    never another one registered. `contact_url` stands in the User-Agent. `connections` bounds the keep-alive pool.
+    never another one registered. `preferred_root` is the common name of the root below which the chain is wanted, where
+    the CA offers several. `contact_url` stands in the User-Agent. `connections` bounds the keep-alive pool.
     """
 
     name: str
@@ -38,6 +37,7 @@ class IssuerSettings:
     terms_agreed: bool = True
     profile: str | None = "tlsserver"
     account_url: str | None = None
+    preferred_root: str | None = None
     contact_url: str | None = None
     connections: int = 64
     request_timeout_s: float = 60.0
@@ -51,9 +51,11 @@ def new_account_key() -> bytes:
 
 @asynccontextmanager
 async def open_issuer(
-    settings: IssuerSettings, account_key_pem: bytes, *, requests: Tally | None = None
+    settings: IssuerSettings, account_key_pem: bytes, *, requests: Tally | None = None, book: AccountBook | None = None
 ) -> AsyncIterator[AcmeIssuer]:
     """Yield the issuer and close its connections afterwards. `requests` counts how they ended, under the name.
+
+    `book` is where the account is kept; without one it is what `settings` and `account_key_pem` say.
 
     Nothing is sent before its first use, so HQ starts while the CA is down.
 
@@ -68,20 +70,17 @@ async def open_issuer(
         count=partial((requests or Tally()).count, settings.name),
     )
     client = AcmeClient(settings.directory_url, AccountKey.from_pem(account_key_pem), http)
+    registration = Registration(
+        client=client,
+        book=book or Unkept(url=settings.account_url, key_pem=account_key_pem),
+        connect=lambda key: AcmeClient(settings.directory_url, key, http),
+        contact=tuple(settings.contact),
+        eab=settings.eab,
+        terms_agreed=settings.terms_agreed,
+    )
     try:
-        yield AcmeIssuer(settings.name, client, partial(_account, client, settings), settings.profile)
+        yield AcmeIssuer(
+            settings.name, client, registration, profile=settings.profile, preferred_root=settings.preferred_root
+        )
     finally:
         await client.aclose()
-
-
-async def _account(client: AcmeClient, settings: IssuerSettings) -> Account:
-    if settings.account_url is None:
-        return await register_or_find(
-            client, contact=settings.contact, eab=settings.eab, terms_agreed=settings.terms_agreed
-        )
-    known = await find(client)
-    if known is None or known.url != settings.account_url:
-        # Registering another one silently would break CAA records and limits that name this one.
-        reason = f"the CA does not know the account {settings.account_url} under this key any more"
-        raise CaError(Fault(remedy=Remedy.ACCOUNT, reason=reason))
-    return known

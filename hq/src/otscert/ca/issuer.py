@@ -6,7 +6,7 @@ It keeps no order, waits for nothing, retries nothing (but a refused nonce): the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,12 +23,15 @@ from otscert.acme.renewal_info import RenewalInfo, renewal_info_url
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
 from otscert.ca.errors import CaAnswerError, CaError
+from otscert.ca.registration import Registration
 from otscert.ca.single_flight import SingleFlight
 from otscert_agent.wire import b64
 
 MAX_ORDER_PAGES = 200
 MAX_ALTERNATES = 8
 _LOOK_AT_ONCE = 8
+# Boulder: malformed ("JWS verification error") and accountDoesNotExist; others say unauthorized.
+_SAID_OF_A_WRONG_KEY = frozenset({"accountDoesNotExist", "malformed", "unauthorized"})
 T = TypeVar("T")
 
 
@@ -66,12 +69,20 @@ class AcmeIssuer:
     """
 
     def __init__(
-        self, name: str, client: AcmeClient, account: Callable[[], Awaitable[Account]], profile: str | None = None
+        self,
+        name: str,
+        client: AcmeClient,
+        registration: Registration,
+        *,
+        profile: str | None = None,
+        preferred_root: str | None = None,
     ) -> None:
         self.name = name
         self._client = client
-        self._find_account = SingleFlight(account)
+        self._registration = registration
+        self._find_account = SingleFlight(registration.account)
         self._profile = profile
+        self._preferred_root = preferred_root
         self._account: Account | None = None
 
     async def directory(self) -> Directory:
@@ -86,15 +97,14 @@ class AcmeIssuer:
     async def open_order(
         self, names: Sequence[str], *, profile: str | None = None, replaces: str | None = None
     ) -> Order:
-        """Place an order. Without a `profile` the issuer's own is asked for where the CA offers it.
+        """Place an order: of `profile` where the CA offers it, else of the issuer's own where it offers that.
 
         `replaces` is the ARI id of the certificate that this one follows; sent only to a CA that knows ARI.
 
         Repeating it after a lost answer may open a second order at a CA that does not reuse them: see `find_order`.
         """
         directory = await self._client.directory()
-        if profile is None and self._profile in directory.meta.profiles:
-            profile = self._profile
+        profile = next((each for each in (profile, self._profile) if each in directory.meta.profiles), None)
         if directory.renewal_info is None:
             replaces = None
         payload = new_order_payload(names, profile=profile, replaces=replaces)
@@ -146,7 +156,11 @@ class AcmeIssuer:
         return _polled(order.url, await self._post(order.finalize, {"csr": b64.encode(csr_der)}, Asked.FINALIZE))
 
     async def chain(self, order: Order, *, preferred_root: str | None = None) -> Chain:
-        """Download the certificate of a `valid` order: the chain below `preferred_root` (a common name) if offered."""
+        """Download the certificate of a `valid` order: the chain below `preferred_root` (a common name) if offered.
+
+        Without one it is the root that the issuer's settings prefer, if any.
+        """
+        preferred_root = preferred_root or self._preferred_root
         if order.certificate is None:
             raise CaAnswerError(f"the order {order.url} has no certificate URL")
         answer = await self._get(order.certificate)
@@ -209,11 +223,24 @@ class AcmeIssuer:
         return urls[::-1]
 
     async def _get(self, url: str) -> Answer:
-        return await self._client.get(url, kid=(await self.account()).url)
+        return await self._post(url, None)
 
     async def _post(self, url: str, payload: object, asked: Asked = Asked.OTHER) -> Answer:
         kid = (await self.account()).url
+        try:
+            return await self._client.post(url, payload, kid=kid, asked=asked)
+        except CaError as error:
+            if not _may_be_the_key(error.fault) or not await self._registration.has_changed():
+                raise
+        # Another process has changed the account's key, or was killed while it did: RFC 8555 has no error for it.
+        self._account = None
+        kid = (await self.account()).url
         return await self._client.post(url, payload, kid=kid, asked=asked)
+
+
+def _may_be_the_key(fault: Fault) -> bool:
+    name = fault.problem.name if fault.problem is not None else None
+    return name in _SAID_OF_A_WRONG_KEY
 
 
 def _polled(url: str, answer: Answer) -> Polled:
