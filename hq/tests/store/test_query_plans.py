@@ -81,6 +81,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "orders.of_device": lambda t: t.orders.of_device("d1", limit=3),
     "orders.page": lambda t: t.orders.page(after_id="", limit=3),
     "buckets.levels": lambda t: t.buckets.levels([BUCKET]),
+    "buckets.former": lambda t: t.buckets.former("d1", "c"),
     "buckets.keep": lambda t: t.buckets.keep({BUCKET: 1}),
     "buckets.park": lambda t: t.buckets.park(BUCKET, Level(tat_ms=1, parked_until_s=1, reason="")),
     "buckets.of_issuer": lambda t: t.buckets.of_issuer("c"),

@@ -79,6 +79,7 @@ class Marked:
     """When that was made; 0 without one."""
 
 
+_MOST_RUNNING = 1000
 _NAMES = Incident.__slots__
 _COLUMNS = ", ".join(_NAMES)
 _FOUND = (
@@ -121,7 +122,9 @@ class Incidents:
 
     def running(self) -> list[Incident]:
         """Those that have not ended, the oldest first."""
-        rows = self._sql(f"SELECT {_COLUMNS} FROM incident WHERE ended_s IS NULL ORDER BY started_s, id")
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM incident WHERE ended_s IS NULL ORDER BY started_s, id LIMIT ?", (_MOST_RUNNING,)
+        )
         return [_incident(row) for row in rows]
 
     def page(self, *, limit: int) -> list[Incident]:

@@ -348,7 +348,7 @@ CREATE TABLE incident (
     ended_s         INTEGER
 ) STRICT;
 CREATE INDEX incident_by_start ON incident (started_s, id);
-CREATE INDEX incident_running ON incident (started_s) WHERE ended_s IS NULL;
+CREATE INDEX incident_running ON incident (started_s, id) WHERE ended_s IS NULL;
 
 -- What somebody is told: one row for each thing that is wrong, until it has been well again for a day.
 CREATE TABLE alert (
