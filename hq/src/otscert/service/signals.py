@@ -18,6 +18,12 @@ class LocalSignals:
         for event in self._listening.get(topic, ()):
             event.set()
 
+    def publish_all(self) -> None:
+        """Let everybody look who listens: what happened is not known."""
+        for events in self._listening.values():
+            for event in events:
+                event.set()
+
     @contextmanager
     def listen(self, *topics: str) -> Iterator[Callable[[float], Awaitable[None]]]:
         event = asyncio.Event()

@@ -104,6 +104,17 @@ def connect(url: str, *, purpose: str) -> Session:
     return session
 
 
+async def connect_async(url: str, *, purpose: str) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    """Open a session in autocommit for an event loop, for signals; raises `StoreUnavailable`."""
+    said = parameters(url)
+    try:
+        return await psycopg.AsyncConnection.connect(
+            make_conninfo("", **(_NETWORK | said)), autocommit=True, application_name=f"otscert {purpose}"
+        )
+    except psycopg.Error as error:
+        raise StoreUnavailable(f"{place(url)} cannot be opened: {describe(error)}") from None
+
+
 class _Context:
     """What psycopg wants to be told adapters by."""
 

@@ -134,6 +134,10 @@ class ZoneContent:
             del self._txt[key]
         return True
 
+    def txt(self, key: bytes) -> tuple[str, ...]:
+        """The challenges at a label, in the order in which they came."""
+        return tuple(self._txt.get(key, ()))
+
     def set_caa(self, values: Sequence[str]) -> bool:
         """Replace the CAA records at the top; False when they are the same.
 

@@ -96,6 +96,20 @@ class Zone:
         if self._content.drop_txt(key, value):
             self._changed(key)
 
+    def set_txt(self, label: str, values: Iterable[str]) -> None:
+        """Have exactly these challenges at `_acme-challenge.<label>`.
+
+        Raises:
+            LabelError: the label cannot be a box's.
+            RecordError: a value does not fit, or there are more than 100; what fits stands there.
+        """
+        wanted = set(values)
+        for value in self._content.txt(self._content.key(label)):
+            if value not in wanted:
+                self.drop_txt(label, value)
+        for value in sorted(wanted):
+            self.put_txt(label, value)
+
     def set_caa(self, values: Sequence[str]) -> None:
         """Replace the zone's CAA records; no values means no records, and any CA may issue.
 

@@ -1,0 +1,144 @@
+"""The zone of a process that shares its store: filled from rows alone, whichever process wrote them.
+
+Who changes a device or a challenge notes its label in the same transaction (`store.zone_changes`). The process that
+answers DNS reads what the label has now and gives that to its zone: when it is told (`ZONE`), and every second anyway.
+So it does not matter who wrote it, in which order it is read, or how often.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
+from otscert.domain.admission import Model
+from otscert.service.ports import Signals, Store
+from otscert.service.publish import published_addresses
+from otscert.service.topics import ZONE
+from otscert.store.errors import StoreUnavailable
+from otscert.store.transaction import Transaction
+from otscert.store.zone_changes import LabelContent
+
+LOOK_S = 1.0
+AT_ONCE = 500
+_log = logging.getLogger(__name__)
+Row = tuple[str, str, str]
+
+
+class FollowedZone(Protocol):
+    """A zone whose content is exchanged label by label. Every call holds from when it returns."""
+
+    def activate(self, label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]: ...
+
+    def withdraw(self, label: str) -> None: ...
+
+    def set_txt(self, label: str, values: Iterable[str]) -> None: ...
+
+    def load(
+        self, boxes: Iterable[tuple[str, Sequence[IPAddress], AddressPolicy]], txt: Iterable[tuple[str, str]]
+    ) -> tuple[Verdict, ...]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneElsewhere:
+    """The zone as the use cases change it where rows fill it: says only that something changed, and judges addresses.
+
+    What it is told was committed before, so the rows are all that counts.
+    """
+
+    signals: Signals
+
+    def activate(self, _label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]:
+        self.signals.publish(ZONE)
+        return tuple(policy.judge(address) for address in addresses if not policy.allows(address))
+
+    def withdraw(self, _label: str) -> None:
+        self.signals.publish(ZONE)
+
+    def put_txt(self, _label: str, _value: str) -> None:
+        self.signals.publish(ZONE)
+
+    def drop_txt(self, _label: str, _value: str) -> None:
+        self.signals.publish(ZONE)
+
+
+@dataclass(slots=True, kw_only=True)
+class ZoneFollower:
+    """`models` may change while it runs; call `load` then."""
+
+    models: Mapping[str, Model]
+    store: Store
+    signals: Signals
+    zone: FollowedZone
+    _number: int = 0
+    """The newest change that the zone holds."""
+    _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def load(self) -> None:
+        """Fill the zone with all that the store has for it."""
+        async with self._busy:
+            await self._load()
+
+    async def follow(self) -> None:
+        """Keep up until cancelled."""
+        with self.signals.listen(ZONE) as heard:
+            while True:
+                try:
+                    while await self.catch_up():
+                        pass
+                except StoreUnavailable as error:
+                    _log.warning("zone.not_followed", extra={"reason": str(error)})
+                await heard(LOOK_S)
+
+    async def catch_up(self) -> bool:
+        """Take up what has changed since, as far as it goes in one step; True when there may be more."""
+        async with self._busy:
+            number = self._number
+
+            def look(transaction: Transaction) -> tuple[int, list[LabelContent]] | None:
+                changes = transaction.zone_changes
+                rows = changes.after(number, limit=AT_ONCE)
+                if not changes.is_known(number):
+                    return None
+                labels = dict.fromkeys(label for _, label in rows)
+                return (rows[-1][0] if rows else number), [changes.content(label) for label in labels]
+
+            seen = await self.store.read(look)
+            if seen is None:
+                _log.warning("zone.loaded_anew", extra={"reason": "more changed than is kept for those who follow"})
+                await self._load()
+                return False
+            self._number, contents = seen
+            for content in contents:
+                self._take_up(content)
+            return len(contents) > 0
+
+    async def _load(self) -> None:
+        def look(transaction: Transaction) -> tuple[int, list[Row], list[tuple[str, str]]]:
+            # In one transaction: what comes after this number is not in it yet, all before is.
+            return transaction.zone_changes.last(), list(transaction.devices.names()), transaction.challenges.all()
+
+        self._number, rows, txt = await self.store.read(look)
+        self.zone.load(boxes_of(rows, self.models), txt)
+
+    def _take_up(self, content: LabelContent) -> None:
+        model = self.models.get(content.device[0]) if content.device else None
+        if content.device is not None and model is not None:
+            addresses = published_addresses(model, content.device[1].split())
+            self.zone.activate(content.label, addresses, model.addresses)
+        else:
+            self.zone.withdraw(content.label)
+        self.zone.set_txt(content.label, content.values)
+
+
+def boxes_of(
+    rows: Iterable[Row], models: Mapping[str, Model]
+) -> Iterable[tuple[str, Sequence[IPAddress], AddressPolicy]]:
+    """Rows of (label, model, addresses) as the zone loads them; boxes of a model that is gone are left out."""
+    for label, name, addresses in rows:
+        model = models.get(name)
+        if model is not None:
+            yield label, published_addresses(model, addresses.split()), model.addresses
