@@ -10,7 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
@@ -70,10 +70,12 @@ class ZoneConfig:
 class Config:
     """Everything that was decided before HQ starts.
 
-    Secrets are in `tokens`, `webhooks` and `IssuerConfig.eab_hmac_key` only.
+    Secrets are in `database_url`, `tokens`, `webhooks` and `IssuerConfig.eab_hmac_key` only.
     """
 
     data_dir: Path
+    database_url: str = field(repr=False)
+    """Of PostgreSQL, with its password; empty: SQLite at `database`."""
     public_url: str
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     checkin_s: int
@@ -156,6 +158,8 @@ def _build(reader: Reader) -> Config:
         _check_known(f"model.{model.name}.issuers", model.issuers, {issuer.name for issuer in issuers})
     return Config(
         data_dir=reader.path("data_dir"),
+        database_url=_database_url(reader),
+        database_url=_database_url(reader),
         public_url=_public_url(reader, zone.origin),
         trusted_proxies=networks(reader, "trusted_proxies"),
         checkin_s=at_least(reader, "checkin_s", 1),
@@ -179,6 +183,21 @@ def _build(reader: Reader) -> Config:
         stale_s=at_least(reader, "stale_days", 1) * DAY_S,
         secret_files=tuple(reader.secret_files),
     )
+
+
+def _database_url(reader: Reader) -> str:
+    url = reader.secret("database_url")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        # Not shown: whatever it is, it may hold a password.
+        raise ConfigError("database_url must look like postgresql://user:password@host:5432/database")
+    return url
+
+
+def _database_url(reader: Reader) -> str:
+    url = reader.secret("database_url")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        raise ConfigError("database_url must look like postgresql://user:password@host:5432/database")
+    return url
 
 
 def _public_url(reader: Reader, origin: str) -> str:

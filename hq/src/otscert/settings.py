@@ -56,6 +56,18 @@ SETTINGS: tuple[Setting, ...] = (
         "The folder of HQ's database and keys; relative to the configuration file.",
     ),
     _setting(
+        "database_url",
+        Kind.SECRET,
+        "",
+        "PostgreSQL as the database, postgresql://user:password@host/database; empty: SQLite in data_dir.",
+    ),
+    _setting(
+        "database_url",
+        Kind.SECRET,
+        "",
+        "postgresql://user:password@host:5432/database, which several HQ processes share; empty: SQLite in data_dir.",
+    ),
+    _setting(
         "public_url",
         Kind.TEXT,
         REQUIRED,
