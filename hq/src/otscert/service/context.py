@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from otscert.domain.admission import Model
+from otscert.domain.limits import NONE_KNOWN, Limits
 from otscert.domain.quota import Quota
 from otscert.service.ports import Clock, Randomness
 
@@ -37,12 +38,19 @@ class Hq:
     secret: bytes
     clock: Clock
     randomness: Randomness
+    limits: Mapping[str, Limits] = field(default_factory=dict)
+    """What each issuer's CA allows; nothing is known of one that is missing."""
+    public_suffix: bool | None = None
+    """Whether CAs take the zone for a public suffix; None: as the Public Suffix List has it."""
     process: str = ALONE
     """Which of the processes that share the store this is."""
 
     def issuers_of(self, model: Model | None) -> tuple[str, ...]:
         """The issuers of a model's certificates, the preferred one first; never none."""
         return (model.issuers if model is not None else ()) or self.issuers
+
+    def limits_of(self, issuer: str) -> Limits:
+        return self.limits.get(issuer, NONE_KNOWN)
 
     def now_s(self) -> int:
         return self.clock.now_ms() // 1000

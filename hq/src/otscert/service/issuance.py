@@ -23,6 +23,7 @@ from otscert.acme.polling import next_poll_s
 from otscert.ca.errors import CaError
 from otscert.ca.issuer import Dns01Challenge, Polled
 from otscert.domain.order import TERMINAL, Order, OrderEvent, OrderState
+from otscert.service.budget import Refused, spend_anyway, spend_or_wait
 from otscert.service.context import Hq
 from otscert.service.pace import Pace
 from otscert.service.ports import Challenger, Issuer, NameServers, Signals, Store, ZonePublisher
@@ -55,6 +56,10 @@ class IssuanceError(Exception):
 
 class OrderRests(Exception):
     """Nothing is done for this order while its box is away, quarantined or retired; the text says which."""
+
+
+class OrderWaits(Exception):
+    """A limit of the CA leaves no room for this order now; that is written down already. The text says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +100,29 @@ class Issuance:
     # ---- the steps: the order as it is on disk, and the CA's view of it when this run has just seen it
 
     async def _claim(self, order: Order, _seen: AcmeOrder | None) -> Reached:
-        def claim(transaction: Transaction) -> Order:
+        def claim(transaction: Transaction) -> Order | Refused:
             _rest_or_go_on(transaction, order)
             replaces = find_predecessor(transaction, order, now_s=self.hq.now_s())
-            return transaction.orders.advance(order, OrderEvent.CLAIM, reason="ordering at the CA", replaces=replaces)
+            refused = spend_or_wait(self.hq, transaction, order, replaces=replaces)
+            if refused is not None:
+                return refused
+            return transaction.orders.advance(
+                order, OrderEvent.CLAIM, reason="ordering at the CA", replaces=replaces, waits_for=None
+            )
 
-        return await self._open(await self.store.write(claim))
+        claimed = await self.store.write(claim)
+        if isinstance(claimed, Refused):
+            raise OrderWaits(claimed.reason)
+        return await self._open(claimed)
 
     async def _open(self, order: Order) -> Reached:
-        order, opened = await self._place(order)
+        try:
+            order, opened = await self._place(order)
+        except CaError as error:
+            if error.fault.remedy is not Remedy.PARK:
+                raise
+            # Refused by a limit: nothing was opened, so its turn may come again, at this issuer or at another one.
+            raise IssuanceError(error.fault, restart=True) from error
         try:
             return await self._advance(order, OrderEvent.OPEN, url=opened.url), opened
         except AlreadyThere as error:
@@ -132,6 +151,7 @@ class Issuance:
                 order_id=order.id,
                 data={"replaces": order.replaces, "reason": fault.reason},
             )
+            spend_anyway(self.hq, transaction, order)
             return transaction.orders.drop_replaces(order)
 
         dropped = await self.store.write(drop)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from otscert.acme.fault import Fault, Remedy
 from otscert.domain.order import TERMINAL, Order, OrderEvent, back_off_s
+from otscert.service.budget import count_failure, give_back, park_named
 from otscert.service.context import Hq
 from otscert.service.ports import Signals, Store, ZonePublisher
 from otscert.service.standing import why_order_rests
@@ -60,8 +61,14 @@ class Setbacks:
             if reached is None or reached.state in TERMINAL:
                 return []
             _still_mine(reached, order)
+            if fault.remedy is Remedy.DNS:
+                count_failure(self.hq, transaction, reached)
+            if restart or fault.remedy is Remedy.PERMANENT:
+                give_back(self.hq, transaction, reached)
             if fault.remedy is Remedy.PERMANENT:
                 return self._fail(transaction, reached, fault, now_s=now_s)
+            if fault.remedy is Remedy.PARK:
+                return self._park(transaction, reached, fault, restart=restart, now_s=now_s)
             transaction.events.append(
                 "order.waits",
                 now_s=now_s,
@@ -91,6 +98,37 @@ class Setbacks:
         )
         self.signals.publish(order_ended(order.id))
         return wait_s
+
+    def _park(
+        self, transaction: Transaction, order: Order, fault: Fault, *, restart: bool, now_s: int
+    ) -> list[tuple[str, str]]:
+        """A limit of the CA is used up: nothing of it is asked before the CA's moment, and no run is counted."""
+        refused = park_named(self.hq, transaction, order, fault)
+        transaction.events.append(
+            "order.waits",
+            now_s=now_s,
+            device_id=order.device_id,
+            order_id=order.id,
+            data={
+                "reason": fault.reason,
+                "remedy": fault.remedy.value,
+                "wait_s": refused.turn_s - now_s,
+                "state": order.state,
+                "limit": refused.bucket.kind.value,
+            },
+        )
+        if not restart:
+            transaction.orders.rest(order, next_at_s=refused.turn_s, reason=refused.reason)
+            return []
+        transaction.orders.advance(
+            order,
+            OrderEvent.RESTART,
+            url=None,
+            reason=refused.reason,
+            next_at_s=refused.turn_s,
+            waits_for=refused.bucket.name if refused.queued else None,
+        )
+        return transaction.challenges.drop(order.id)
 
     def _fail(self, transaction: Transaction, order: Order, fault: Fault, *, now_s: int) -> list[tuple[str, str]]:
         transaction.orders.advance(order, OrderEvent.FAIL, reason=fault.reason)

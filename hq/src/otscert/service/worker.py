@@ -14,12 +14,13 @@ from dataclasses import dataclass, field
 from otscert.acme.fault import Fault, Remedy
 from otscert.ca.errors import CaError
 from otscert.counting import Issuances
-from otscert.domain.order import Order
+from otscert.domain.order import Order, OrderState
+from otscert.service.budget import waiting_with_room
 from otscert.service.context import Hq
-from otscert.service.issuance import Issuance, IssuanceError, OrderRests
+from otscert.service.issuance import Issuance, IssuanceError, OrderRests, OrderWaits
 from otscert.service.ports import Signals, Store
 from otscert.service.setbacks import Setbacks
-from otscert.service.topics import DUE, room_for_orders
+from otscert.service.topics import DUE, order_ended, room_for_orders
 from otscert.store.errors import Moved, StoreUnavailable
 from otscert.store.transaction import Transaction
 
@@ -27,7 +28,6 @@ LEASE_S = 15
 """How long an order stays with a process that is not heard of any more."""
 _LOOK_AGAIN_S = 5.0
 _STORE_GONE_S = 1.0
-_PARKED = frozenset({Remedy.PARK, Remedy.ACCOUNT})
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +44,7 @@ class Worker:
     issuances: Issuances = field(default_factory=Issuances)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     _parked_until_s: int = 0
-    """The CA refuses the whole account until then (rate limit, terms to accept): no order is tried before."""
+    """The CA refuses the whole account until then (terms to accept): no order is tried before."""
 
     async def work(self) -> None:
         """Take due orders for ever."""
@@ -115,7 +115,10 @@ class Worker:
 
         def choose(transaction: Transaction) -> list[Order]:
             due = transaction.orders.due(now_s=now_s, limit=room + len(running), by=by)
-            return [order for order in due if order.id not in running][:room]
+            waiting = waiting_with_room(self.hq, transaction, limit=room, besides=running)
+            # What is under way first: its CA does not wait for ever.
+            ready = [order for order in [*waiting, *due] if order.id not in running]
+            return sorted(ready, key=lambda order: (order.state is OrderState.WAITING, order.rank))[:room]
 
         def lease(transaction: Transaction) -> list[Order]:
             return transaction.orders.lease(choose(transaction), by=by, until_s=now_s + LEASE_S)
@@ -144,6 +147,9 @@ class Worker:
             await self._set_back(order, error.fault, restart=error.restart)
         except OrderRests as rests:
             await self.setbacks.rest(order, str(rests))
+        except OrderWaits as waits:
+            _log.info("order.queued", extra={"order": order.id, "device": order.device_id, "reason": str(waits)})
+            self.signals.publish(order_ended(order.id))
         except (Moved, StoreUnavailable):
             raise
         except Exception:  # noqa: BLE001
@@ -154,5 +160,5 @@ class Worker:
 
     async def _set_back(self, order: Order, fault: Fault, *, restart: bool) -> None:
         wait_s = await self.setbacks.write_down(order, fault, restart=restart)
-        if fault.remedy in _PARKED:
+        if fault.remedy is Remedy.ACCOUNT:
             self._parked_until_s = self.hq.now_s() + wait_s

@@ -6,12 +6,22 @@ Exact because transactions that write do not overlap: what is read in one holds 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from otscert.domain.budget import Bucket, Level
 from otscert.store.connection import Connection
 
 _UNUSED_MS = 0
 """Stored for a bucket that was only parked: a moment long ago, when it was full."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Former:
+    """What a CA gave a device last: for which names, until when, and its suggested window (Unix seconds)."""
+
+    names: tuple[str, ...]
+    not_after_s: int
+    window_s: tuple[int, int] | None
 
 
 class Buckets:
@@ -52,6 +62,19 @@ class Buckets:
                 level.reason,
             ),
         )
+
+    def former(self, device_id: str, issuer: str) -> Former | None:
+        """The device's newest certificate of an issuer, of an identity that is over too; None when it gave none."""
+        row = self._sql(
+            "SELECT o.names, c.not_after_s, c.ari_start_s, c.ari_end_s FROM certificate c"
+            " JOIN cert_order o ON o.id = c.order_id WHERE c.device_id = ? AND c.issuer = ?"
+            " ORDER BY c.issued_at_s DESC, c.not_after_s DESC LIMIT 1",
+            (device_id, issuer),
+        ).fetchone()
+        if row is None:
+            return None
+        window_s = None if row[2] is None or row[3] is None else (int(row[2]), int(row[3]))
+        return Former(names=tuple(row[0].split()), not_after_s=row[1], window_s=window_s)
 
     def of_issuer(self, issuer: str) -> dict[Bucket, Level]:
         """All of an issuer's buckets that are not known to be full, by name."""
