@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli import config, demo, device, doctor, factory, hq_root, init, issuer, model, order, serve
+from otscert.cli import config, demo, device, doctor, factory, hq_root, init, issuer, model, order, plan, serve
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import examples
 from otscert.config import ConfigError
@@ -45,6 +45,7 @@ def build(*, decorated: bool = True) -> typer.Typer:
         short_help="What is wrong, and how to mend it.",
         epilog=examples("otscert doctor", "otscert doctor --json"),
     )(doctor.doctor)
+    commands.command("plan", short_help="What the CA's limits make of a launch.", epilog=plan.EXAMPLES)(plan.plan)
     for name, group in {
         "device": device,
         "model": model,
