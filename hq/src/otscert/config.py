@@ -159,7 +159,6 @@ def _build(reader: Reader) -> Config:
     return Config(
         data_dir=reader.path("data_dir"),
         database_url=_database_url(reader),
-        database_url=_database_url(reader),
         public_url=_public_url(reader, zone.origin),
         trusted_proxies=networks(reader, "trusted_proxies"),
         checkin_s=at_least(reader, "checkin_s", 1),
@@ -189,13 +188,6 @@ def _database_url(reader: Reader) -> str:
     url = reader.secret("database_url")
     if url and not url.startswith(("postgresql://", "postgres://")):
         # Not shown: whatever it is, it may hold a password.
-        raise ConfigError("database_url must look like postgresql://user:password@host:5432/database")
-    return url
-
-
-def _database_url(reader: Reader) -> str:
-    url = reader.secret("database_url")
-    if url and not url.startswith(("postgresql://", "postgres://")):
         raise ConfigError("database_url must look like postgresql://user:password@host:5432/database")
     return url
 

@@ -62,12 +62,6 @@ SETTINGS: tuple[Setting, ...] = (
         "PostgreSQL as the database, postgresql://user:password@host/database; empty: SQLite in data_dir.",
     ),
     _setting(
-        "database_url",
-        Kind.SECRET,
-        "",
-        "postgresql://user:password@host:5432/database, which several HQ processes share; empty: SQLite in data_dir.",
-    ),
-    _setting(
         "public_url",
         Kind.TEXT,
         REQUIRED,
