@@ -42,7 +42,6 @@ MOVES: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.CREATING, _E.RESTART): _S.WAITING,
     (_S.CREATING, _E.FAIL): _S.FAILED,
     (_S.CREATED, _E.PUBLISH): _S.PUBLISHED,
-    (_S.CREATED, _E.FINALIZE): _S.FINALIZING,  # every authorization was valid already
     (_S.CREATED, _E.RESTART): _S.WAITING,
     (_S.CREATED, _E.FAIL): _S.FAILED,
     (_S.PUBLISHED, _E.FINALIZE): _S.FINALIZING,
