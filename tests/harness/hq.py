@@ -25,6 +25,7 @@ from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
 from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.domain.admission import Model, Naming, Policy
 from otscert.domain.assurance import Contribution, Source
+from otscert.domain.limits import NONE_KNOWN, Limits
 from otscert.domain.quota import Quota
 from otscert.issuers import ACCOUNT_KEY
 from otscert.pki.answers import AnswerSigner
@@ -179,6 +180,8 @@ class HqOptions:
     body_s: float = BODY_S
     lives: int | None = None
     room: Room = field(default_factory=Room)
+    limits: Limits = NONE_KNOWN
+    """What HQ believes that the CA allows."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -289,6 +292,7 @@ def _hq(options: HqOptions, port: int, secret: bytes) -> Hq:
         models=options.models,
         tokens=options.tokens,
         issuers=(ISSUER,),
+        limits={ISSUER: options.limits},
         checkin_s=options.checkin_s,
         hellos_per_address=options.hellos_per_address,
         hellos_per_model=options.hellos_per_model,

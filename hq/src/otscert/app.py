@@ -32,7 +32,7 @@ from otscert.roles.role import ALL, Role
 from otscert.roles.worker import start_worker
 from otscert.service.context import ALONE, Hq, names_secret
 from otscert.service.signals import LocalSignals
-from otscert.store.sqlite import SqliteStore
+from otscert.store.opening import open_store
 from otscert.zones.server import DnsServer
 
 _log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ def make_hq(config: Config, store_key: bytes, live: Live, process: str = ALONE) 
         models=live.models,
         tokens=live.tokens,
         issuers=config.preference,
+        limits={issuer.name: issuer.limits for issuer in config.issuers},
+        public_suffix=config.zone.public_suffix,
         checkin_s=config.checkin_s,
         hellos_per_address=config.hellos_per_address,
         hellos_per_model=config.hellos_per_model,
@@ -89,7 +91,7 @@ async def serve(
         pki = PkiFolder(folder=config.pki_dir)
         for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
             _log.info("pki.renewed", extra={"certificate": name})
-        store = SqliteStore.open(config.database)
+        store = open_store(config)
         stack.push_async_callback(store.close)
         events_after = await store.read(lambda transaction: transaction.statistics.last_event())
         live = _live(config)

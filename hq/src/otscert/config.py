@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from otscert.config_limits import read_limits, read_public_suffix
 from otscert.config_model import WebhookConfig, read_model, read_tokens, read_webhook
 from otscert.config_reader import (
     DAY_S,
@@ -31,6 +32,7 @@ from otscert.config_values import ConfigError, apply_environment, flatten
 from otscert.domain.addresses import IPAddress
 from otscert.domain.admission import Model
 from otscert.domain.errors import DomainError
+from otscert.domain.limits import NONE_KNOWN, Limits
 from otscert.domain.names import parse_zone
 from otscert.domain.quota import Quota
 from otscert.owner import who_may
@@ -53,6 +55,8 @@ class IssuerConfig:
     eab_hmac_key: str
     caa_identity: str
     max_in_flight: int
+    limits: Limits = NONE_KNOWN
+    """What the CA allows, as far as it is known or set."""
     preferred_root: str | None = None
     """Common name of the root below which the chain is wanted, where the CA offers several."""
 
@@ -64,6 +68,8 @@ class ZoneConfig:
     server_addresses: Mapping[str, tuple[IPAddress, ...]]
     contact: str
     check_servers: tuple[tuple[str, int], ...]
+    public_suffix: bool | None = None
+    """Whether CAs take it for a public suffix; None: as the Public Suffix List has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +259,7 @@ def _zone(reader: Reader) -> ZoneConfig:
         server_addresses=addresses,
         contact=reader.get("zone.contact") or f"hostmaster.{origin}",
         check_servers=endpoints(reader, "zone.check_servers"),
+        public_suffix=read_public_suffix(reader),
     )
 
 
@@ -296,5 +303,6 @@ def _issuer(reader: Reader, name: str) -> IssuerConfig:
         eab_hmac_key=key,
         caa_identity=reader.get(f"{prefix}caa_identity"),
         max_in_flight=at_least(reader, f"{prefix}max_in_flight", 1),
+        limits=read_limits(reader, prefix, directory_url),
         preferred_root=reader.get(f"{prefix}preferred_root") or None,
     )
