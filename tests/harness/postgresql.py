@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +47,8 @@ SETTINGS = {
     "log_timezone": "GMT",
 }
 START_S = 60
+DURABLE = {**SETTINGS, "fsync": "on", "full_page_writes": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
+"""For benchmarks: it waits for the disk, as a maker's does."""
 EMPTY = """
 DO $$
 DECLARE each record;
@@ -75,6 +77,7 @@ class PostgresServer:
 
     folder: Path
     server: Command
+    settings: Mapping[str, str] = field(default_factory=lambda: SETTINGS)
     _process: subprocess.Popen[bytes] | None = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _shared: str = ""
@@ -90,7 +93,7 @@ class PostgresServer:
         return f"postgresql://{who}@/{database}?host={quote(str(self.folder), safe='')}"
 
     def start(self) -> None:
-        options = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self.server.path, "-D", self.folder / "data", "-k", self.folder, *options],
@@ -158,7 +161,7 @@ def database_name(url: str) -> str:
 
 
 @contextmanager
-def run_postgres() -> Iterator[PostgresServer]:
+def run_postgres(settings: Mapping[str, str] = SETTINGS) -> Iterator[PostgresServer]:
     """Run a server with an empty copy of HQ's tables as a template."""
     initdb, server = require_part("initdb"), require_part("postgresql")
     # Not pytest's folder: a socket's path has at most 107 characters, and `nobody` has to get there.
@@ -180,7 +183,7 @@ def run_postgres() -> Iterator[PostgresServer]:
             **_another_user(),
         )
         (folder / "data" / "pg_hba.conf").write_text(ACCESS)
-        running = PostgresServer(folder, server)
+        running = PostgresServer(folder, server, settings)
         running.start()
         try:
             running.admin(f"CREATE DATABASE {TEMPLATE} TEMPLATE template0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from otscert.acme.account import ExternalAccount
@@ -17,16 +18,15 @@ from otscert.pki.seal import Seal
 from otscert.process import CannotStart
 from otscert.store.accounts import Account
 from otscert.store.errors import StoreUnavailable
-from otscert.store.sqlite import SqliteStore
+from otscert.store.opening import Store
 from otscert.store.transaction import Transaction
-from otscert.zones.zone import Zone
 
 ACCOUNT_KEY = "account key"
 _RETRY_S = 30.0
 _log = logging.getLogger(__name__)
 
 
-async def issuer_settings(issuer: IssuerConfig, store: SqliteStore, seal: Seal) -> tuple[IssuerSettings, bytes]:
+async def issuer_settings(issuer: IssuerConfig, store: Store, seal: Seal) -> tuple[IssuerSettings, bytes]:
     """The settings and the account key of an issuer; the key is made and stored (sealed) on first use."""
 
     def key_of(transaction: Transaction) -> Account:
@@ -66,22 +66,26 @@ def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
         raise CannotStart(f"issuer {issuer.name}: {error}; copy the key again from the CA's page") from error
 
 
-async def look_up_account(issuer: IssuerConfig, ca: AcmeIssuer, store: SqliteStore, zone: Zone) -> None:
+async def look_up_account(
+    issuer: IssuerConfig, ca: AcmeIssuer, store: Store, caa_changed: Callable[[], Awaitable[None]]
+) -> None:
     """Find or register the account, keep its URL, and bind the zone's CAA record to it."""
     while True:
         try:
             account = await ca.account()
             identities = (issuer.caa_identity,) if issuer.caa_identity else (await ca.directory()).meta.caa_identities
-            await store.write(partial(_keep_account, name=issuer.name, url=account.url))
+            values = [f"{name}; accounturi={account.url}; validationmethods=dns-01" for name in identities]
+            await store.write(partial(_keep_account, name=issuer.name, url=account.url, caa=values))
+            await caa_changed()
         except (CaError, StoreUnavailable) as error:
             hint = f"otscert issuer test {issuer.name} says what to do"
             _log.warning("issuer.no_account", extra={"issuer": issuer.name, "reason": str(error), "hint": hint})
             await asyncio.sleep(_RETRY_S)
             continue
-        zone.set_caa([f"{name}; accounturi={account.url}; validationmethods=dns-01" for name in identities])
         _log.info("issuer.account", extra={"issuer": issuer.name, "url": account.url, "caa": list(identities)})
         return
 
 
-def _keep_account(transaction: Transaction, *, name: str, url: str) -> None:
+def _keep_account(transaction: Transaction, *, name: str, url: str, caa: list[str]) -> None:
     transaction.accounts.set_url(name, url)
+    transaction.caa.put(name, caa)

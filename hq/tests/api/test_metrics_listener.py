@@ -20,7 +20,6 @@ from otscert.api.server import HttpServer
 from otscert.counting import Counts
 from otscert.pki.files import PkiFolder
 from otscert.store.sqlite import SqliteStore
-from otscert.store.survey import survey
 from otscert.store.transaction import Transaction
 from otscert.zones.counters import AnswerCounters
 from tests.harness.hq import TestClock
@@ -139,7 +138,7 @@ class NoServer:
     unsent = 0
 
 
-def scraping(folder: Path) -> Scraping:
+def scraping(folder: Path, store: SqliteStore) -> Scraping:
     return Scraping(
         clock=TestClock(),
         issuers=["ca"],
@@ -149,23 +148,22 @@ def scraping(folder: Path) -> Scraping:
         room=Room(),
         pki=PkiFolder(folder=folder / "pki"),
         database=folder / "hq.db",
-        overviews=Overviews(database=folder / "hq.db", checkin_s=1, events_after=0),
+        overviews=Overviews(store=store, checkin_s=1, events_after=0),
     )
 
 
-@pytest.mark.usefixtures("store")
-async def test_the_store_is_counted_in_a_thread_on_a_connection_that_cannot_write(tmp_path: Path) -> None:
+async def test_the_store_is_counted_in_a_thread_on_a_connection_that_cannot_write(store: SqliteStore) -> None:
     def look(transaction: Transaction) -> tuple[int, bool]:
         return threading.get_ident(), bool(transaction._connection.execute("SELECT count(*) FROM device").fetchone()[0])
 
-    thread, seen = await survey(tmp_path / "hq.db", look)
+    thread, seen = await store.survey(look)
     assert seen
     assert thread != threading.get_ident()
     with pytest.raises(Exception, match="readonly database"):
-        await survey(tmp_path / "hq.db", lambda transaction: transaction.devices.leave_dns("d1"))
+        await store.survey(lambda transaction: transaction.devices.leave_dns("d1"))
 
 
-async def test_boxes_are_served_while_the_store_is_counted(store: SqliteStore, tmp_path: Path) -> None:
+async def test_boxes_are_served_while_the_store_is_counted(store: SqliteStore) -> None:
     """Structure, not speed: the count stands still in its thread, and both reading and writing go on."""
     counting, go_on = threading.Event(), threading.Event()
 
@@ -175,7 +173,7 @@ async def test_boxes_are_served_while_the_store_is_counted(store: SqliteStore, t
         assert go_on.wait(TOO_LATE_S)
         return count
 
-    survey_ = asyncio.create_task(survey(tmp_path / "hq.db", stand_still))
+    survey_ = asyncio.create_task(store.survey(stand_still))
     try:
         async with asyncio.timeout(TOO_LATE_S):
             assert await asyncio.to_thread(counting.wait, TOO_LATE_S)
@@ -187,19 +185,17 @@ async def test_boxes_are_served_while_the_store_is_counted(store: SqliteStore, t
     assert await survey_ == 1
 
 
-@pytest.mark.usefixtures("store")
-async def test_many_scrapes_at_once_count_the_store_once(tmp_path: Path) -> None:
-    scrape = scraping(tmp_path)
+async def test_many_scrapes_at_once_count_the_store_once(store: SqliteStore, tmp_path: Path) -> None:
+    scrape = scraping(tmp_path, store)
     pages = await asyncio.gather(*(scrape("") for _ in range(25)))
     assert all(b'otscert_devices{contribution="open",model="box"' in body for body, _ in pages)
-    overviews = Overviews(database=tmp_path / "hq.db", checkin_s=1, events_after=0)
+    overviews = Overviews(store=store, checkin_s=1, events_after=0)
     seen = await asyncio.gather(*(overviews.newest(now_s=second) for second in range(25)))
     assert {each.at_s for each in seen} == {0}
 
 
-@pytest.mark.usefixtures("store")
-async def test_an_overview_is_kept_for_longer_when_it_was_dear(tmp_path: Path) -> None:
-    overviews = Overviews(database=tmp_path / "hq.db", checkin_s=1, events_after=0, least_age_s=0)
+async def test_an_overview_is_kept_for_longer_when_it_was_dear(store: SqliteStore) -> None:
+    overviews = Overviews(store=store, checkin_s=1, events_after=0, least_age_s=0)
     first = await overviews.newest(now_s=1)
     overviews._newest = dear = replace(first, took_s=1000.0)
     assert await overviews.newest(now_s=2) is dear
@@ -207,8 +203,11 @@ async def test_an_overview_is_kept_for_longer_when_it_was_dear(tmp_path: Path) -
     assert (await overviews.newest(now_s=3)).at_s == 3
 
 
-async def test_what_the_process_counted_is_told_while_the_store_cannot_be_read(tmp_path: Path) -> None:
-    scrape = scraping(tmp_path)
+async def test_what_the_process_counted_is_told_while_the_store_cannot_be_read(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    (tmp_path / "hq.db").unlink()
+    scrape = scraping(tmp_path, store)
     scrape.counts.messages.count("hello", "ok")
     body, _ = await scrape("")
     assert b"otscert_store_up 0.0" in body
@@ -216,13 +215,13 @@ async def test_what_the_process_counted_is_told_while_the_store_cannot_be_read(t
     assert b"otscert_devices{" not in body
 
 
-async def test_events_are_counted_from_the_start_of_hq_on(store: SqliteStore, tmp_path: Path) -> None:
+async def test_events_are_counted_from_the_start_of_hq_on(store: SqliteStore) -> None:
     def happen(kind: str) -> Callable[[Transaction], None]:
         return lambda transaction: transaction.events.append(kind, now_s=1)
 
     await store.write(happen("before"))
     after = await store.read(lambda transaction: transaction.statistics.last_event())
-    overviews = Overviews(database=tmp_path / "hq.db", checkin_s=1, events_after=after, least_age_s=0)
+    overviews = Overviews(store=store, checkin_s=1, events_after=after, least_age_s=0)
     for count in (1, 2):
         await store.write(happen("clone.seen"))
         overviews._newest = None  # too old

@@ -12,14 +12,22 @@ from typing import TypeVar
 from otscert.cli.errors import CommandFailed
 from otscert.config import Config
 from otscert.owner import who_may
-from otscert.store.sqlite import SqliteStore
+from otscert.store import opening
+from otscert.store.opening import Store
 from otscert.store.transaction import Transaction
 
 T = TypeVar("T")
 
 
-def open_store(config: Config) -> SqliteStore:
-    """Open the database that is there; raises `CommandFailed` when there is none, `StoreError` as `SqliteStore`."""
+def exists(config: Config) -> bool:
+    """Whether there is a database; of PostgreSQL its URL says so."""
+    return bool(config.database_url) or config.database.exists()
+
+
+def open_store(config: Config) -> Store:
+    """Open the database that is there; raises `CommandFailed` when there is none, `StoreError` as `opening`."""
+    if config.database_url:
+        return opening.open_store(config)
     try:
         config.database.stat()
     except FileNotFoundError:
@@ -29,7 +37,7 @@ def open_store(config: Config) -> SqliteStore:
             f"the database {config.database} cannot be opened: {error.strerror}"
             + (who_may(config.database, error) or "; run this as the user that runs HQ")
         ) from error
-    return SqliteStore.open(config.database)
+    return opening.open_store(config)
 
 
 def read(config: Config, work: Callable[[Transaction], T]) -> T:

@@ -126,7 +126,7 @@ def verify(
     if unit is not None:
         if manifest is not None:
             checks.append(check_manifest(unit, manifest, factory_options.trusted_keys(loaded, key)))
-        if loaded is not None and loaded.database.exists():
+        if loaded is not None and database.exists(loaded):
             known, namesake = database.read(loaded, partial(_at_hq, unit=unit))
             lacks_model = "" if unit.facts.model in loaded.models else factory_options.adding(unit.facts.model)
             checks.append(check_table(unit, known, namesake=namesake, lacks_model=lacks_model))

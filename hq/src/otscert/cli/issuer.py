@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli.database import open_store
+from otscert.cli import database
 from otscert.cli.errors import CommandFailed
 from otscert.cli.findings import print_findings
 from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
@@ -17,7 +17,7 @@ from otscert.config import Config, IssuerConfig
 from otscert.ops.doctor_finding import Finding, any_failed
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
-from otscert.store.sqlite import SqliteStore
+from otscert.store import opening
 from otscert.store.transaction import Transaction
 
 
@@ -68,8 +68,8 @@ async def _looking(config: Config, issuer: IssuerConfig) -> list[Finding]:
     from otscert.ops.doctor_issuer import check_issuer  # noqa: PLC0415 - aiohttp, as above
 
     key_pem = None
-    if config.database.exists():
-        store = open_store(config)
+    if database.exists(config):
+        store = database.open_store(config)
         try:
             account = await store.read(lambda transaction: transaction.accounts.get(issuer.name))
         finally:
@@ -87,7 +87,7 @@ async def _registering(config: Config, issuer: IssuerConfig) -> list[Finding]:
 
     _refuse_other_user(config)
     seal = Seal(PkiFolder(folder=config.pki_dir).store_key())
-    store = SqliteStore.open(config.database)
+    store = opening.open_store(config)
     try:
         settings, key_pem = await issuer_settings(issuer, store, seal)
         findings = [finding async for finding in check_issuer(issuer, key_pem, settings)]

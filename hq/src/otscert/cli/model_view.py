@@ -19,7 +19,7 @@ MARKS = {"rng.repeats": "its random number generator repeats"}
 
 def model_views(config: Config, names: list[str]) -> list[dict[str, Any]]:
     """The models with what the database knows of their boxes; null there while there is no database."""
-    if not config.database.exists():
+    if not database.exists(config):
         return [{**_settings(config, config.models[name]), "devices": None, "marks": None} for name in names]
     return database.read(
         config,

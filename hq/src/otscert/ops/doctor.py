@@ -42,7 +42,7 @@ async def examine(
     checks: Checks = {
         "configuration": _each([ok("config", "the configuration can be used"), *setting_warnings(config)]),
         "data folder": _each(check_folder(config.data_dir)),
-        "database": check_database(config.database),
+        "database": check_database(config),
         # Modes of files come with the keys: what is said of root.key stands together.
         "keys": _each([*check_keys(pki, now_s=now_s), *file_warnings(config)]),
         "HQ": check_hq(config),

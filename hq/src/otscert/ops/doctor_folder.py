@@ -10,8 +10,8 @@ from pathlib import Path
 
 from otscert.ops.doctor_finding import Finding, failed, ok, unknown, warning
 from otscert.store.errors import StoreError
+from otscert.store.opening import Where, describe, open_store
 from otscert.store.schema import SCHEMA_VERSION
-from otscert.store.sqlite import SqliteStore
 
 _MB = 1_000_000
 _FULL_BYTES = 100 * _MB
@@ -60,13 +60,14 @@ def _room(folder: Path) -> Finding:
     return failed("data.disk", what, why=why, mend=mend)
 
 
-async def check_database(database: Path) -> AsyncIterator[Finding]:
+async def check_database(where: Where) -> AsyncIterator[Finding]:
     """Opens (also while HQ runs), and has a schema that this release knows."""
-    if not os.access(database, os.F_OK):
-        yield unknown("data.database", f"there is no database at {database} yet", mend="otscert serve makes it")
+    if not where.database_url and not os.access(where.database, os.F_OK):
+        yield unknown("data.database", f"there is no database at {where.database} yet", mend="otscert serve makes it")
         return
     try:
-        store = SqliteStore.open(database)
+        what = describe(where)
+        store = open_store(where)
         try:
             await store.read(lambda transaction: transaction.devices.page(after_id="", limit=1))
         finally:
@@ -76,7 +77,9 @@ async def check_database(database: Path) -> AsyncIterator[Finding]:
             "data.database",
             str(error),
             why="without its database HQ does not start",
-            mend="see the sentence above; a copy of the data folder made while HQ was stopped is a backup",
+            mend="see the sentence above; docs/postgresql.md says how the role and the database are made"
+            if where.database_url
+            else "see the sentence above; a copy of the data folder made while HQ was stopped is a backup",
         )
         return
-    yield ok("data.database", f"the database opens and has schema {SCHEMA_VERSION}")
+    yield ok("data.database", f"{what} opens and has schema {SCHEMA_VERSION}")

@@ -33,7 +33,7 @@ async def start_metrics(
         room=room,
         pki=parts.pki,
         database=config.database,
-        overviews=Overviews(database=config.database, checkin_s=config.checkin_s, events_after=events_after),
+        overviews=Overviews(store=parts.store, checkin_s=config.checkin_s, events_after=events_after),
     )
     app, places, taken = metrics_app(scraping), Room(most=MOST_CONNECTIONS), []
     for host, port in config.listen_metrics:

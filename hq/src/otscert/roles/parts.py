@@ -12,8 +12,9 @@ from otscert.pki.seal import Seal
 from otscert.process import CannotStart
 from otscert.rereading import Live
 from otscert.roles.role import Role
-from otscert.service.context import Hq
-from otscert.service.ports import Signals, Store, ZonePublisher
+from otscert.service.context import ALONE, Hq
+from otscert.service.ports import Signals, ZonePublisher
+from otscert.store.opening import Store
 
 Works = list[Coroutine[None, None, None]]
 """What runs beside the listeners until the process ends."""
@@ -33,6 +34,16 @@ class Parts:
     signals: Signals
     zone: ZonePublisher
     counts: Counts = field(default_factory=Counts)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may work on the same store."""
+        return self.hq.process != ALONE
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The names of all that are configured."""
+        return tuple(issuer.name for issuer in self.config.issuers)
 
 
 def port_problem(what: str, setting: str, host: str, port: int, error: OSError) -> CannotStart:

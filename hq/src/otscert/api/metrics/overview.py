@@ -8,20 +8,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Protocol, TypeVar
 
 from otscert.store.statistics import DAY_S, DeviceGroup, DueGroup, Waiting
-from otscert.store.survey import survey
 from otscert.store.transaction import Transaction
 
+T = TypeVar("T")
 LEAST_AGE_S = 5.0
 SHARE = 30
 WITHIN_DAYS = (1, 3, 7, 14, 30)
 SILENT_DAYS = (1, 7, 30)
 CHECKINS_MISSED = 4
 """A box that has missed so many check-ins does not call."""
+
+
+class Surveys(Protocol):
+    """Looks over the store beside the loop; raises `StoreUnavailable`."""
+
+    async def survey(self, work: Callable[[Transaction], T]) -> T: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,7 @@ class Overview:
 class Overviews:
     """The newest overview, and the events of the store since number `events_after`, where HQ started."""
 
-    database: Path
+    store: Surveys
     checkin_s: int
     events_after: int
     least_age_s: float = LEAST_AGE_S
@@ -64,8 +70,8 @@ class Overviews:
         """The overview that there is, or a new one when that has become too old; raises `StoreUnavailable`."""
         async with self._lock:
             if self._newest is None or self._is_old(self._newest):
-                overview, self.events_after, events = await survey(
-                    self.database, lambda transaction: self._look(transaction, now_s=now_s)
+                overview, self.events_after, events = await self.store.survey(
+                    lambda transaction: self._look(transaction, now_s=now_s)
                 )
                 self._newest, self._made_s = overview, time.monotonic()
                 self._events.update(events)
