@@ -213,7 +213,7 @@ SETTINGS: tuple[Setting, ...] = (
         "issuer.*.limits",
         Kind.TEXT,
         "auto",
-        "Whose rate limits hold: auto (by the host of directory_url), letsencrypt, letsencrypt-staging, zerossl or none.",
+        "Whose limits hold: auto (by the host of directory_url), letsencrypt, letsencrypt-staging, zerossl or none.",
     ),
     _setting(
         "issuer.*.orders_per_account",
