@@ -65,12 +65,21 @@ def start_ca(folder: Path, *, dns_port: int | None, stack: ExitStack) -> tuple[C
     return ca, address
 
 
-def run_wave(folder: Path, *, boxes: int, workers: int, at_once: int, profile: Path | None = None) -> WaveResult:
+def run_wave(
+    folder: Path,
+    *,
+    boxes: int,
+    workers: int,
+    at_once: int,
+    profile: Path | None = None,
+    in_flight: int = IN_FLIGHT,
+    database_url: str = "",
+) -> WaveResult:
     """Run `boxes` first boots, `at_once` at a time, from `workers` processes; HQ and CA start fresh."""
     with ExitStack() as stack:
         ports = HqPorts(device=free_port(), dns=free_port())
         ca, address = start_ca(folder / "ca", dns_port=ports.dns, stack=stack)
-        hq_folder = HqFolder(folder, ports, address, max_in_flight=IN_FLIGHT)
+        hq_folder = HqFolder(folder, ports, address, max_in_flight=in_flight, database_url=database_url)
         hq = stack.enter_context(hq_folder.start(profile=profile))
         # A box's own flash is not HQ's disk: the boxes' folders are in memory, HQ's is not.
         where = stack.enter_context(

@@ -36,7 +36,9 @@ class HqPorts:
 class HqFolder:
     """HQ's configuration and keys in `folder`, and the command that runs it."""
 
-    def __init__(self, folder: Path, ports: HqPorts, ca: CaAddress, *, max_in_flight: int) -> None:
+    def __init__(
+        self, folder: Path, ports: HqPorts, ca: CaAddress, *, max_in_flight: int, database_url: str = ""
+    ) -> None:
         self.folder = folder
         self.ports = ports
         self.public_url = f"https://127.0.0.1:{ports.device}"
@@ -46,7 +48,7 @@ class HqFolder:
         pki.create(zone=ZONE, hosts=("127.0.0.1",), passphrase=None, now_s=int(time.time()))
         self.root_pem = data / "pki" / "root.pem"
         self._config = folder / "otscert.toml"
-        self._config.write_text(self._document(ca, max_in_flight), encoding="utf-8")
+        self._config.write_text(self._document(ca, max_in_flight, database_url), encoding="utf-8")
 
     def start(self, *, profile: Path | None = None) -> Child:
         """Start HQ and wait until it is ready; with `profile` under cProfile, which writes there at its end."""
@@ -60,8 +62,9 @@ class HqFolder:
             raise
         return child
 
-    def _document(self, ca: CaAddress, max_in_flight: int) -> str:
+    def _document(self, ca: CaAddress, max_in_flight: int, database_url: str) -> str:
         return f"""data_dir = "hq"
+database_url = "{database_url}"
 public_url = "{self.public_url}"
 [zone]
 origin = "{ZONE}"

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import boot, clients, crowd, dns, floor, keys
+from bench import boot, clients, crowd, dns, floor, keys, stores
 from bench.child import Child, own_environment
 from bench.figures import Figure, Section, Verdict, median, percentile
 
@@ -39,6 +39,8 @@ class Size:
     client_runs: int
     moduli: int
     new_keys: int
+    million: int
+    database_wave: int
     wait_for_steady: bool
 
 
@@ -53,6 +55,8 @@ FULL = Size(
     client_runs=5,
     moduli=100_000,
     new_keys=30,
+    million=1_000_000,
+    database_wave=400,
     wait_for_steady=True,
 )
 QUICK = Size(
@@ -66,6 +70,8 @@ QUICK = Size(
     client_runs=1,
     moduli=300,
     new_keys=2,
+    million=2_000,
+    database_wave=4,
     wait_for_steady=False,
 )
 
@@ -322,6 +328,7 @@ SECTIONS: Mapping[str, Callable[[Path, Size], list[Section]]] = {
     "clients": clients_section,
     "keys": keys_section,
     "boot": boot_section,
+    **stores.SECTIONS,
 }
 """In the order of a run; `wave` brings hq-cpu too, `boot` brings agent."""
 

@@ -24,6 +24,8 @@ NEEDS = {
     "clients": ["pebble", "lego"],
     "keys": [],
     "boot": ["pebble"],
+    "million": ["initdb", "postgresql"],
+    "databases": ["initdb", "postgresql"],
 }
 BRINGS = {
     "dns": {"dns"},
@@ -31,6 +33,8 @@ BRINGS = {
     "clients": {"clients"},
     "keys": {"keys"},
     "boot": {"boot", "agent"},
+    "million": {"million-sqlite", "million-postgresql"},
+    "databases": {"databases"},
 }
 MACHINE = {"cpu": "c", "cores": 2, "ram_gib": 4.0, "kernel": "6", "python": "3.11", "openssl": "3.0"}
 RUN: dict[str, Any] = {
