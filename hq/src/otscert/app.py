@@ -8,32 +8,46 @@ something new; the worker starts after the listeners and resumes what an earlier
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
+import os
 import secrets
+import socket
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import uvloop
 
 from otscert.config import Config
-from otscert.notify.errors import TrustFileUnusable
+from otscert.notify.errors import ChannelUnusable, TrustFileUnusable
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
-from otscert.process import CannotStart, background, listen_to_signals, only_one, spare_the_collector
+from otscert.process import (
+    CannotStart,
+    background,
+    listen_to_signals,
+    one_of_several,
+    only_one,
+    spare_the_collector,
+)
 from otscert.rereading import Live, Rereading
-from otscert.roles.api import RunningApi, start_api
-from otscert.roles.dns import load_zone, make_zone, reachable, start_dns
+from otscert.roles.alerts import start_alerts
+from otscert.roles.api import start_api
+from otscert.roles.dns import make_zone, reachable, show_caa, start_dns
 from otscert.roles.metrics import start_metrics
 from otscert.roles.parts import Parts, Works
-from otscert.roles.role import ALL, Role
-from otscert.roles.worker import start_worker
+from otscert.roles.role import ALL, Role, written
+from otscert.roles.worker import RunningWorker, start_worker
 from otscert.service.context import ALONE, Hq, names_secret
+from otscert.service.heartbeat import Heartbeat, OtherKeys
+from otscert.service.ports import Signals
 from otscert.service.signals import LocalSignals
+from otscert.service.zone_following import ZoneElsewhere
 from otscert.store.opening import open_store
-from otscert.zones.server import DnsServer
+from otscert.store.processes import Process
 
 _log = logging.getLogger(__name__)
 
@@ -85,47 +99,49 @@ async def serve(
 
     SIGHUP makes it read its configuration again, by `read`.
     """
+    _check_roles(config, roles)
     told, told_to_read = listen_to_signals()
     async with AsyncExitStack() as stack:
-        stack.enter_context(only_one(config.data_dir))
+        stack.enter_context(one_of_several(config.data_dir) if config.database_url else only_one(config.data_dir))
         pki = PkiFolder(folder=config.pki_dir)
-        for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
-            _log.info("pki.renewed", extra={"certificate": name})
+        if Role.API in roles:
+            for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
+                _log.info("pki.renewed", extra={"certificate": name})
         store = open_store(config)
         stack.push_async_callback(store.close)
         events_after = await store.read(lambda transaction: transaction.statistics.last_event())
         live = _live(config)
         stack.push_async_callback(live.aclose)
         zone, works = make_zone(config), Works()
+        signals = _signals(config, works)
         parts = Parts(
             config=config,
             roles=roles,
             pki=pki,
             seal=Seal(pki.store_key()),
             store=store,
-            hq=make_hq(config, pki.store_key(), live),
+            hq=make_hq(config, pki.store_key(), live, secrets.token_hex(8) if config.database_url else ALONE),
             live=live,
-            signals=LocalSignals(),
-            zone=zone,
+            signals=signals,
+            zone=ZoneElsewhere(signals=signals) if config.database_url else zone,
         )
-        name_server: DnsServer | None = None
-        if Role.DNS in roles:
-            await store.read(partial(load_zone, zone, config))
-            name_server = await start_dns(config, zone, stack)
-        dns = name_server.addresses if name_server else ()
-        api: RunningApi | None = None
-        if Role.API in roles:
-            api = await start_api(parts, stack)
-            works += api.works
+        heartbeat = await _enter(parts, stack)
+        dns = await start_dns(parts, zone, stack) if Role.DNS in roles else None
+        api = await start_api(parts, stack) if Role.API in roles else None
+        worker: RunningWorker | None = None
         if Role.WORKER in roles:
-            servers = config.zone.check_servers or reachable(dns)
-            works += await start_worker(parts, zone=zone, name_servers=servers, stack=stack)
-        room = api.room if api else None
+            worker = await start_worker(
+                parts,
+                caa_changed=partial(show_caa, parts, zone),
+                name_servers=config.zone.check_servers or reachable(dns.server.addresses if dns else ()),
+                stack=stack,
+            )
+            heartbeat.keep = worker.keep
         metrics = await start_metrics(
             parts,
             answers=zone.counters,
-            name_server=name_server,
-            room=room,
+            name_server=dns.server if dns else None,
+            room=api.room if api else None,
             events_after=events_after,
             stack=stack,
         )
@@ -135,20 +151,75 @@ async def serve(
             store=store,
             clock=parts.hq.clock,
             read=read,
-            publish=lambda read_again: store.read(partial(load_zone, zone, read_again)),
+            publish=dns.reload if dns else _nothing_to_fill,
         )
-        await stack.enter_async_context(background(*works, rereading.follow(told_to_read)))
+        works += start_alerts(parts, stack)
+        for part in (dns, api, worker):
+            works += part.works if part else []
+        await stack.enter_async_context(background(*works, heartbeat.work(), rereading.follow(told_to_read)))
         spare_the_collector()
-        device = api.addresses if api else ()
-        _log.info("hq.ready", extra={"device": device, "dns": dns, "metrics": metrics, "zone": config.zone.origin})
-        ready(Listening(device=device, dns=dns, metrics=metrics))
+        listening = Listening(
+            device=api.addresses if api else (), dns=dns.server.addresses if dns else (), metrics=metrics
+        )
+        _log.info("hq.ready", extra={**asdict(listening), "zone": config.zone.origin, "roles": written(roles)})
+        ready(listening)
         await told.wait()
         _log.info("hq.stopping")
 
 
+def _check_roles(config: Config, roles: frozenset[Role]) -> None:
+    """Raise `CannotStart` for roles that this process cannot have alone."""
+    if roles != ALL and not config.database_url:
+        raise CannotStart(
+            f"--role {written(roles).replace(' ', ',')}: HQ's database is SQLite, which one process has for itself, so"
+            " that process has all roles; for several processes set database_url to a PostgreSQL (docs/processes.md)"
+        )
+    if Role.WORKER in roles and Role.DNS not in roles and not config.zone.check_servers:
+        raise CannotStart(
+            "this worker answers no DNS itself: name the zone's name servers in zone.check_servers (host:port of every"
+            " process with the role dns), so that it can see what they serve before it tells the CA"
+        )
+
+
+def _signals(config: Config, works: Works) -> Signals:
+    if not config.database_url:
+        return LocalSignals()
+    from otscert.service.shared_signals import SharedSignals  # noqa: PLC0415 - its driver is an extra
+
+    signals = SharedSignals(config.database_url)
+    works.append(signals.work())
+    return signals
+
+
+async def _enter(parts: Parts, stack: AsyncExitStack) -> Heartbeat:
+    """Join the processes of this store; raise `CannotStart` when this one cannot."""
+    me = Process(
+        id=parts.hq.process,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        roles=written(parts.roles),
+        key_check=hmac.digest(parts.pki.store_key(), b"otscert/v1/processes", "sha256")[:8].hex(),
+        started_s=parts.hq.now_s(),
+        seen_s=parts.hq.now_s(),
+    )
+    heartbeat = Heartbeat(hq=parts.hq, store=parts.store, me=me)
+    try:
+        await heartbeat.enter()
+    except OtherKeys as error:
+        raise CannotStart(str(error)) from error
+    stack.push_async_callback(heartbeat.leave)
+    return heartbeat
+
+
+async def _nothing_to_fill() -> None:
+    """This process has no zone: who answers DNS fills it there, when told to read again itself."""
+
+
 def _live(config: Config) -> Live:
     try:
-        return Live(config)
+        return Live(config, SystemClock())
+    except ChannelUnusable as error:
+        raise CannotStart(str(error)) from error
     except TrustFileUnusable as error:
         raise CannotStart(f"{error}; the setting is webhook_trust_file of the model") from error
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from otscert.config_alerts import AlertsConfig, read_alerts
 from otscert.config_limits import read_limits, read_public_suffix
 from otscert.config_model import WebhookConfig, read_model, read_tokens, read_webhook
 from otscert.config_reader import (
@@ -76,7 +77,7 @@ class ZoneConfig:
 class Config:
     """Everything that was decided before HQ starts.
 
-    Secrets are in `database_url`, `tokens`, `webhooks` and `IssuerConfig.eab_hmac_key` only.
+    Secrets are in `database_url`, `tokens`, `webhooks`, `alerts` and `IssuerConfig.eab_hmac_key` only.
     """
 
     data_dir: Path
@@ -107,6 +108,8 @@ class Config:
     webhooks: Mapping[str, WebhookConfig]
     open_admissions: Quota
     stale_s: int
+    alerts: AlertsConfig = field(default_factory=AlertsConfig)
+    """Who is told what is wrong."""
     secret_files: tuple[Path, ...] = ()
     """Files that secrets were read from, for those who look at their modes."""
 
@@ -125,7 +128,7 @@ class Config:
 
     @property
     def public_host(self) -> str:
-        return split_host_port(self.public_url.split("://", 1)[1].split("/", 1)[0], default_port=443)[0]
+        return _host(self.public_url)
 
 
 def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
@@ -186,6 +189,7 @@ def _build(reader: Reader) -> Config:
         webhooks={name: read_webhook(reader, name) for name, model in models.items() if model.webhook},
         open_admissions=quota(reader, "limits.open_admissions_per_day", DAY_S),
         stale_s=at_least(reader, "stale_days", 1) * DAY_S,
+        alerts=read_alerts(reader, host=_host(_public_url(reader, zone.origin))),
         secret_files=tuple(reader.secret_files),
     )
 
@@ -220,6 +224,10 @@ def _listen_metrics(reader: Reader) -> tuple[tuple[str, int], ...]:
                 " the device API, give them a port of their own on loopback or a management network"
             )
     return metrics
+
+
+def _host(url: str) -> str:
+    return split_host_port(url.split("://", 1)[1].split("/", 1)[0], default_port=443)[0]
 
 
 def _label_url(reader: Reader) -> str:

@@ -1,4 +1,4 @@
-"""What HQ takes up while it runs when it is told to read its configuration again: models, tokens, webhooks.
+"""What HQ takes up while it runs when it is told to read its configuration again: models, tokens, webhooks, alerts.
 
 The new configuration is checked wholly before anything of it holds; one that cannot be used changes nothing. Every
 other setting needs a restart, and HQ says so.
@@ -10,36 +10,48 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
+from otscert.channels import Made, close, make_channels
 from otscert.config import Config, ConfigError, WebhookConfig
+from otscert.config_alerts import AlertsConfig
 from otscert.domain.admission import Model
-from otscert.notify.errors import TrustFileUnusable
+from otscert.notify.errors import ChannelUnusable, TrustFileUnusable
 from otscert.notify.https import HttpsSender
 from otscert.service.ports import Clock, Store
 from otscert.service.webhook import Webhook
 from otscert.store.errors import StoreUnavailable
 
-_TAKEN_UP = frozenset({"models", "tokens", "webhooks", "secret_files"})
+_TAKEN_UP = frozenset({"models", "tokens", "webhooks", "alerts", "secret_files"})
+Closing = Callable[[], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
 class Live:
     """Views that stay the same objects while their content is exchanged; for one event loop.
 
-    Raises `TrustFileUnusable`, here and in `take`, before anything was exchanged.
+    Raises `TrustFileUnusable` or `ChannelUnusable`, here and in `take`, before anything was exchanged.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self._clock = clock
+        self.channels: dict[str, Made] = self._channels(config)
+        self.alerts: AlertsConfig = config.alerts
         self.models: dict[str, Model] = dict(config.models)
         self.tokens: dict[str, tuple[bytes, ...]] = dict(config.tokens)
         self.webhooks: dict[str, Webhook] = {}
         self._senders: dict[str, tuple[WebhookConfig, HttpsSender]] = {}
         self._take_webhooks(config.webhooks)
 
-    def take(self, config: Config) -> list[HttpsSender]:
-        """Exchange the content; what is returned is to be closed."""
-        over = self._take_webhooks(config.webhooks)
+    def take(self, config: Config) -> list[Closing]:
+        """Exchange the content; what is returned is to be called, to close what nobody uses any more."""
+        channels, before = self._channels(config), dict(self.channels)
+        over: list[Closing] = [sender.aclose for sender in self._take_webhooks(config.webhooks)]
+        if config.alerts != self.alerts:
+            _exchange(self.channels, channels)
+            over.append(partial(close, before))
+        self.alerts = config.alerts
         _exchange(self.models, config.models)
         _exchange(self.tokens, config.tokens)
         return over
@@ -47,6 +59,10 @@ class Live:
     async def aclose(self) -> None:
         for _, sender in self._senders.values():
             await sender.aclose()
+        await close(self.channels)
+
+    def _channels(self, config: Config) -> dict[str, Made]:
+        return make_channels(config.alerts, now_s=lambda: self._clock.now_ms() // 1000)
 
     def _take_webhooks(self, configs: Mapping[str, WebhookConfig]) -> list[HttpsSender]:
         before = self._senders
@@ -74,7 +90,7 @@ class Rereading:
     store: Store
     clock: Clock
     read: Callable[[], Config]
-    publish: Callable[[Config], Awaitable[None]]
+    publish: Callable[[], Awaitable[None]]
 
     async def follow(self, told: asyncio.Event) -> None:
         """Read again each time `told` is set, for ever."""
@@ -89,20 +105,20 @@ class Rereading:
             config = await asyncio.to_thread(self.read)
             published = _published(self.live.models)
             over = self.live.take(config)
-        except (ConfigError, TrustFileUnusable) as error:
+        except (ConfigError, TrustFileUnusable, ChannelUnusable) as error:
             _log.error("config.refused", extra={"reason": str(error), "hint": "HQ goes on with what it has"})
             await self._record("config.refused", {"reason": str(error)})
             return
         try:
             if _published(config.models) != published:
-                await self.publish(config)
+                await self.publish()
         except StoreUnavailable as error:
             _log.error("config.zone_not_filled", extra={"reason": str(error), "hint": "tell HQ again, or restart it"})
         data = {"models": sorted(config.models), "needs_restart": list(_left_out(self.config, config))}
         _log.info("config.read_again", extra=data)
         await self._record("config.read_again", data)
-        for sender in over:
-            await sender.aclose()
+        for closing in over:
+            await closing()
 
     async def _record(self, kind: str, data: Mapping[str, object]) -> None:
         now_s = self.clock.now_ms() // 1000

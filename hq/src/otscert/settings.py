@@ -162,7 +162,7 @@ SETTINGS: tuple[Setting, ...] = (
         "alerts.apprise_urls",
         Kind.SECRET,
         "",
-        "URLs of services that Apprise knows, one a line; needs otscert[apprise]. Lines that begin with # are comments.",
+        "URLs of services that Apprise knows, one a line; needs otscert[apprise]. Lines with # are comments.",
     ),
     _setting(
         "alerts.digest_at",

@@ -76,6 +76,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "devices.checkin_answer": lambda t: t.devices.checkin_answer("d1"),
     "devices.remember_checkin": lambda t: t.devices.remember_checkin("d1", b""),
     "orders.add": lambda t: t.orders.add(order()),
+    "orders.move_to": lambda t: t.orders.move_to(order(), "other"),
+    "orders.fails_since": lambda t: t.orders.fails_since(order(), 1),
     "orders.get": lambda t: t.orders.get("o1"),
     "orders.by_txid": lambda t: t.orders.by_txid("t1"),
     "orders.of_device": lambda t: t.orders.of_device("d1", limit=3),
@@ -98,6 +100,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "processes.seen_since": lambda t: t.processes.seen_since(1),
     "processes.leave": lambda t: t.processes.leave("p1"),
     "processes.forget": lambda t: t.processes.forget(seen_before_s=1),
+    "caa.put": lambda t: t.caa.put("le", ["letsencrypt.org"]),
+    "caa.of": lambda t: t.caa.of(["le"]),
     "duties.take": lambda t: t.duties.take("sweeping", by="p1", now_s=1, until_s=2),
     "duties.holder": lambda t: t.duties.holder("sweeping", now_s=1),
     "duties.all": lambda t: t.duties.all(),
@@ -179,6 +183,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "devices.set_state": lambda t: t.devices.set_state("d1", DeviceState.QUARANTINED),
     "certificates.count": lambda t: t.certificates.count("d1"),
     "certificates.replace_all": lambda t: t.certificates.replace_all("d1"),
+    "certificates.ending": lambda t: t.certificates.ending(from_s=1, after=None, limit=3),
+    "certificates.all_of": lambda t: t.certificates.all_of("d1", limit=3),
     "certificates.came_late": lambda t: t.certificates.came_late(after=(0, ""), until_s=1, limit=3),
     "certificates.ari_due": lambda t: t.certificates.ari_due(now_s=1, limit=3),
     "certificates.ari_claim": lambda t: t.certificates.ari_claim(certificate(ari_next_poll_s=1), next_poll_s=2),
@@ -251,7 +257,6 @@ TROUBLE: dict[str, Callable[[Transaction], Any]] = {
     "trouble.first_event_since": lambda t: t.trouble.first_event_since(1),
     "trouble.count_events": lambda t: t.trouble.count_events("k", from_id=1),
     "trouble.boxes_of_events": lambda t: t.trouble.boxes_of_events("k", from_id=1),
-    "trouble.issuer": lambda t: t.trouble.issuer("ca"),
     "trouble.why_parked": lambda t: t.trouble.why_parked("ca orders-per-account"),
 }
 """What alerting counts in a thread: rows are read of those who are in trouble, and of nobody else."""
@@ -266,7 +271,6 @@ OF_FEW = (
     "SEARCH cert_order USING INDEX cert_order_next",
     "SEARCH cert_order USING INDEX cert_order_waits",
     "SEARCH event USING",
-    "SEARCH issuer USING",
     "SEARCH bucket USING",
 )
 MEANT: dict[str, Callable[[Transaction], Any]] = {
@@ -275,6 +279,7 @@ MEANT: dict[str, Callable[[Transaction], Any]] = {
 }
 
 COUNTED: dict[str, Callable[[Transaction], Any]] = {
+    "incidents.devices": lambda t: (t.incidents.devices(None), t.incidents.devices("box")),
     "statistics.devices": lambda t: t.statistics.devices(),
     "statistics.silent": lambda t: t.statistics.silent(seen_before_s=1),
     "statistics.unserved": lambda t: t.statistics.unserved(),

@@ -9,3 +9,7 @@ class NotDelivered(Exception):
 
 class TrustFileUnusable(Exception):
     """The file with the roots of the maker's own CA cannot be read, or holds none."""
+
+
+class ChannelUnusable(Exception):
+    """A channel cannot be made as it is configured; the text says why, without any secret."""

@@ -20,6 +20,10 @@ def room_for_orders(process: str) -> str:
     return f"{HERE}orders.room:{process}"
 
 
+OUTBOX = "alerts.outbox"
+"""There may be a message to be sent."""
+
+
 def poll_replaced(thumbprint: str) -> str:
     return f"poll.replaced:{thumbprint}"
 

@@ -1,4 +1,4 @@
-"""What somebody is told, as rows; and when alerting did what. Which rows there are is decided by `domain.alert_news`."""
+"""What somebody is told, as rows; and when alerting did what. Which rows there are, `domain.alert_news` decides."""
 
 from __future__ import annotations
 

@@ -20,8 +20,7 @@ _UNFINISHED = "state NOT IN ('issued', 'failed')"
 _IN_SERVICE = " AND coalesce(d.state, '') = 'active' AND coalesce(d.in_dns, 0) = 1"
 _LAST_SEEN = "coalesce(d.last_seen_s, 0)"
 _RENEWAL = (
-    " FROM newest_certificate n JOIN device d ON d.id = n.device_id"
-    f" WHERE n.due_s <= ? AND n.late_s <= ?{_IN_SERVICE}"
+    f" FROM newest_certificate n JOIN device d ON d.id = n.device_id WHERE n.due_s <= ? AND n.late_s <= ?{_IN_SERVICE}"
 )
 _NOT_JUST_ORDERED = (
     f" AND d.unserved < 2 AND {_LAST_SEEN} >= ? AND NOT EXISTS (SELECT 1 FROM cert_order o"
@@ -49,12 +48,6 @@ class BucketWaiters:
     count: int
     urgent: int
     since_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenProcess:
-    roles: tuple[str, ...]
-    seen_s: int
 
 
 class Trouble:
@@ -134,10 +127,10 @@ class Trouble:
         )
         return tuple(dict.fromkeys(row[0] for row in rows if row[0] is not None))
 
-    def processes(self) -> list[SeenProcess]:
-        """The processes of HQ that have said so."""
-        rows = self._sql("SELECT roles, seen_s FROM hq_process ORDER BY id LIMIT 1000")
-        return [SeenProcess(roles=tuple(row[0].split()), seen_s=row[1]) for row in rows]
+    def why_parked(self, bucket: str) -> str:
+        """The CA's words, when it was the CA that refused more from a bucket; empty: it was not."""
+        row = self._sql("SELECT reason FROM bucket WHERE name = ? AND parked_until_s > 0", (bucket,)).fetchone()
+        return row[0] if row else ""
 
     def _some(self, since: str, where: str, values: tuple[int, ...], *, name: str, by: str) -> Some:
         count, since_s = self._sql(f"SELECT count(*), {since}{where}", values).fetchone()
