@@ -33,6 +33,7 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.hellos.sweep(now_s=now_s)
         transaction.keys.sweep(created_before_s=now_s - _STRANGER_S)
         transaction.quotas.sweep(now_ms=now_s * 1000)
+        transaction.buckets.sweep(now_s=now_s)
         transaction.requests.sweep(seen_before_s=now_s - WAITING_S, asked_before_s=now_s - LONGEST_S)
         transaction.events.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.canaries.sweep(before_s=now_s - _REMEMBERED_S)
