@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -87,6 +88,10 @@ def claim(hq: Hq, transaction: Transaction, order_id: str, replaces: str | None 
     return refused
 
 
+def _claim_number(transaction: Transaction, *, hq: Hq, number: int) -> Refused | None:
+    return claim(hq, transaction, f"o{number:05}")
+
+
 def enter(transaction: Transaction, orders: Iterable[Order]) -> None:
     fill(transaction, device(), *orders)
 
@@ -96,10 +101,7 @@ async def test_many_who_spend_at_once_get_what_the_bucket_holds_and_no_more(open
     await stores[0].write(lambda transaction: enter(transaction, [box_order(number) for number in range(40)]))
 
     refusals = await asyncio.gather(
-        *(
-            stores[number % 2].write(lambda transaction, number=number: claim(hq, transaction, f"o{number:05}"))
-            for number in range(40)
-        )
+        *(stores[number % 2].write(partial(_claim_number, hq=hq, number=number)) for number in range(40))
     )
 
     assert sum(refused is None for refused in refusals) == SPENDABLE
