@@ -15,6 +15,10 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 
 
+MOST_BESIDE = 64
+"""HQ processes on one data folder; far more than one machine has use for."""
+
+
 class CannotStart(Exception):
     """HQ cannot start; the text says why and what to do."""
 
@@ -60,10 +64,10 @@ def listen_to_signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 @contextmanager
-def only_one(data_dir: Path) -> Iterator[None]:
+def only_one(data_dir: Path, number: int = 1) -> Iterator[None]:
     """Hold the data folder's lock: two HQs on one SQLite file would each believe that the orders are theirs."""
     try:
-        descriptor = os.open(data_dir / "hq.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        descriptor = os.open(lock_file(data_dir, number), os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:
         raise CannotStart(
             f"the data folder {data_dir} cannot be written ({error.strerror}): give it to the user that runs HQ"
@@ -79,8 +83,30 @@ def only_one(data_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def one_of_several(data_dir: Path) -> Iterator[None]:
+    """Hold the first free lock of the data folder, for an HQ that may run beside others: its orders are leased."""
+    for number in range(1, MOST_BESIDE + 1):
+        try:
+            with only_one(data_dir, number):
+                yield
+                return
+        except _Taken:
+            continue
+    raise CannotStart(f"{MOST_BESIDE} HQ processes are running on {data_dir} already")
+
+
+def lock_file(data_dir: Path, number: int = 1) -> Path:
+    """Where a running HQ has put its process id; HQs that run beside each other have one each."""
+    return data_dir / ("hq.lock" if number == 1 else f"hq-{number}.lock")
+
+
+class _Taken(CannotStart):
+    """Somebody else has this lock."""
+
+
 def _lock(descriptor: int, data_dir: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise CannotStart(f"another HQ is running on {data_dir}") from None
+        raise _Taken(f"another HQ is running on {data_dir}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,20 +13,34 @@ from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
 from otscert.config import Config
 from otscert.ops.doctor_config import file_warnings
 from otscert.pki.files import PkiFolder
+from otscert.roles.role import read_roles
 
 if TYPE_CHECKING:
     from otscert.app import Listening
 
 _log = logging.getLogger(__name__)
-EXAMPLES = examples("otscert serve", "otscert serve --config /etc/otscert/otscert.toml --json")
+EXAMPLES = examples(
+    "otscert serve",
+    "otscert serve --config /etc/otscert/otscert.toml --json",
+    "otscert serve --role worker",
+)
 
 
-def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+RoleOption = Annotated[
+    str, typer.Option("--role", help="What this process does of it: api, worker, dns, separated by commas.")
+]
+
+
+def serve(config: ConfigOption = None, *, role: RoleOption = "api,worker,dns", as_json: JsonOption = False) -> None:
     """Run HQ: device API, DNS server and the worker that obtains certificates. Ctrl-C or SIGTERM ends it."""
     # All of HQ is behind these: 0.7 s that `otscert --help` and the lists do not have to wait for.
     from otscert import app, log  # noqa: PLC0415 - see above
     from otscert.process import CannotStart  # noqa: PLC0415 - see above
 
+    try:
+        roles = read_roles(role)
+    except ValueError as error:
+        raise CommandFailed(f"--role: {error}") from error
     loaded = load_config(config)
     log.configure(level=loaded.log_level, style=loaded.log_format)
     _warn(loaded)
@@ -36,14 +50,19 @@ def serve(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
             where = {"device": listening.device, "dns": listening.dns, "metrics": listening.metrics}
             typer.echo(json.dumps({"kind": "ready", **where}))
             return
-        shown = ", ".join(f"https://{host}:{port}" for host, port in listening.device)
-        dns = ", ".join(f"{host}:{port}" for host, port in listening.dns)
-        typer.echo(f"HQ is ready. Boxes call {loaded.public_url} (listening at {shown}); DNS at {dns}. Ctrl-C stops.")
+        typer.echo(f"HQ is ready. {_listening(loaded, listening)} Ctrl-C stops.")
 
     try:
-        app.run(loaded, ready=ready, read=lambda: load_config(config))
+        app.run(loaded, roles=roles, ready=ready, read=lambda: load_config(config))
     except CannotStart as error:
         raise CommandFailed(str(error)) from error
+
+
+def _listening(config: Config, listening: Listening) -> str:
+    shown = ", ".join(f"https://{host}:{port}" for host, port in listening.device)
+    dns = ", ".join(f"{host}:{port}" for host, port in listening.dns)
+    parts = [f"Boxes call {config.public_url} (listening at {shown})" if shown else "", f"DNS at {dns}" if dns else ""]
+    return ("; ".join(filter(None, parts)) or "It obtains certificates and listens to nobody") + "."
 
 
 def _warn(config: Config) -> None:

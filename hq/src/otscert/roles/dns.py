@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 
 from otscert.config import Config
-from otscert.domain.admission import Model
 from otscert.process import CannotStart
-from otscert.service.publish import published_addresses
+from otscert.roles.parts import Parts, Works
+from otscert.service.topics import ZONE
+from otscert.service.zone_following import ZoneFollower, boxes_of
 from otscert.store.transaction import Transaction
-from otscert.zones.content import BoxEntry
 from otscert.zones.errors import ListenError
 from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
@@ -30,30 +33,53 @@ def make_zone(config: Config) -> Zone:
     )
 
 
-def load_zone(zone: Zone, config: Config, transaction: Transaction) -> None:
-    """Fill the zone with all that the store has for it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningDns:
+    """The name server while it answers. `reload` fills the zone anew, as when the models have changed."""
 
-    def entry(label: str, model: Model, addresses: str) -> BoxEntry:
-        return label, published_addresses(model, addresses.split()), model.addresses
-
-    boxes = (
-        entry(label, config.models[model], addresses)
-        for label, model, addresses in transaction.devices.names()
-        if model in config.models
-    )
-    zone.load(boxes, transaction.challenges.all())
+    server: DnsServer
+    reload: Callable[[], Awaitable[None]]
+    works: Works
 
 
-async def start_dns(config: Config, zone: Zone, stack: AsyncExitStack) -> DnsServer:
-    """Answer for the zone; raise `CannotStart`."""
+async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningDns:
+    """Fill the zone and answer for it; raise `CannotStart`."""
+    works = Works()
+    if parts.is_shared:
+        follower = ZoneFollower(
+            models=parts.hq.models,
+            issuers=parts.issuers,
+            store=parts.store,
+            signals=parts.signals,
+            zone=zone,
+        )
+        reload = follower.load
+        works.append(follower.follow())
+    else:
+        reload = partial(parts.store.read, partial(_load_zone, zone, parts))
+    await reload()
     server = DnsServer(zone)
     stack.push_async_callback(server.stop)
-    for host, port in config.listen_dns:
+    for host, port in parts.config.listen_dns:
         try:
             await server.start(host, port)
         except ListenError as error:
             raise CannotStart(f"{error}; the setting is listen.dns") from error
-    return server
+    return RunningDns(server=server, reload=reload, works=works)
+
+
+def _load_zone(zone: Zone, parts: Parts, transaction: Transaction) -> None:
+    """Row by row, as they are read: a store that is this process's alone is read on the loop."""
+    zone.load(boxes_of(transaction.devices.names(), parts.hq.models), transaction.challenges.all())
+    zone.set_caa(transaction.caa.of(parts.issuers))
+
+
+async def show_caa(parts: Parts, zone: Zone) -> None:
+    """Have the zone show the CAA records that the store has by now."""
+    if parts.is_shared:
+        parts.signals.publish(ZONE)
+    else:
+        zone.set_caa(await parts.store.read(lambda transaction: transaction.caa.of(parts.issuers)))
 
 
 def reachable(addresses: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:

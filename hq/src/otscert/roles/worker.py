@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from otscert.ca.connect import open_issuer
 from otscert.issuers import issuer_settings, look_up_account
@@ -14,6 +15,7 @@ from otscert.roles.parts import Parts, Works
 from otscert.service import housekeeping
 from otscert.service.ari import AskingWhen
 from otscert.service.issuance import Issuance
+from otscert.service.leader import Leader
 from otscert.service.revocations import Revoking
 from otscert.service.setbacks import Setbacks
 from otscert.service.upkeep import Upkeep
@@ -21,7 +23,6 @@ from otscert.service.webhook import WebhookWorker
 from otscert.service.worker import Worker
 from otscert.store.errors import StoreUnavailable
 from otscert.zones.check import ServerAddress, wait_until_served
-from otscert.zones.zone import Zone
 
 _DNS_DEADLINE_S = 20.0
 _log = logging.getLogger(__name__)
@@ -38,9 +39,21 @@ class OwnNameServers:
         return None if result.served else result.reason
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningWorker:
+    """The worker while it works. `keep` renews the leases of what runs."""
+
+    keep: Callable[[], Awaitable[None]]
+    works: Works
+
+
 async def start_worker(
-    parts: Parts, *, zone: Zone, name_servers: tuple[ServerAddress, ...], stack: AsyncExitStack
-) -> Works:
+    parts: Parts,
+    *,
+    caa_changed: Callable[[], Awaitable[None]],
+    name_servers: tuple[ServerAddress, ...],
+    stack: AsyncExitStack,
+) -> RunningWorker:
     """What the worker does; raises `CannotStart` or `StoreError` when an account cannot be used at all."""
     config, hq, store, signals = parts.config, parts.hq, parts.store, parts.signals
     settings, key = await issuer_settings(config.issuers[0], store, parts.seal)
@@ -48,8 +61,7 @@ async def start_worker(
     issuance = Issuance(
         hq=hq,
         store=store,
-        issuer=issuer,
-        challenger=issuer,
+        accounts={config.issuers[0].name: issuer},
         zone=parts.zone,
         name_servers=OwnNameServers(servers=name_servers),
         signals=signals,
@@ -69,16 +81,21 @@ async def start_worker(
         hq=hq, store=store, signals=signals, webhooks=parts.live.webhooks, counts=parts.counts.webhooks
     )
     stack.push_async_callback(webhooks.stop)
-    return [
-        worker.work(),
-        Revoking(hq=hq, store=store, revoker=issuer).work(),
-        AskingWhen(hq=hq, store=store, source=issuer).work(),
-        webhooks.work(),
-        Upkeep(hq=hq, store=store, signals=signals).work(),
-        _sweep(parts),
-        _follow(parts),
-        look_up_account(config.issuers[0], issuer, store, zone),
-    ]
+    leader = Leader(hq=hq, store=store)
+    return RunningWorker(
+        keep=worker.keep,
+        works=[
+            worker.work(),
+            AskingWhen(hq=hq, store=store, source=issuer).work(),
+            look_up_account(config.issuers[0], issuer, store, caa_changed),
+            # Of these one process does each; the others stand by.
+            leader.lead("revocations", Revoking(hq=hq, store=store, revoker=issuer).work),
+            leader.lead("webhooks", webhooks.work),
+            leader.lead("upkeep", Upkeep(hq=hq, store=store, signals=signals).work),
+            leader.lead("sweeping", partial(_sweep, parts)),
+            leader.lead("leaving DNS", partial(_follow, parts)),
+        ],
+    )
 
 
 async def _sweep(parts: Parts) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from otscert.service.publish import published_addresses
 from otscert.service.topics import ZONE
 from otscert.store.errors import StoreUnavailable
 from otscert.store.transaction import Transaction
-from otscert.store.zone_changes import LabelContent
+from otscert.store.zone_changes import TOP, LabelContent
 
 LOOK_S = 1.0
 AT_ONCE = 500
@@ -36,6 +36,8 @@ class FollowedZone(Protocol):
     def withdraw(self, label: str) -> None: ...
 
     def set_txt(self, label: str, values: Iterable[str]) -> None: ...
+
+    def set_caa(self, values: Sequence[str]) -> None: ...
 
     def load(
         self, boxes: Iterable[tuple[str, Sequence[IPAddress], AddressPolicy]], txt: Iterable[tuple[str, str]]
@@ -67,9 +69,10 @@ class ZoneElsewhere:
 
 @dataclass(slots=True, kw_only=True)
 class ZoneFollower:
-    """`models` may change while it runs; call `load` then."""
+    """`models` may change while it runs; call `load` then. `issuers` are those whose CAA records stand."""
 
     models: Mapping[str, Model]
+    issuers: Collection[str]
     store: Store
     signals: Signals
     zone: FollowedZone
@@ -98,31 +101,44 @@ class ZoneFollower:
         async with self._busy:
             number = self._number
 
-            def look(transaction: Transaction) -> tuple[int, list[LabelContent]] | None:
+            def look(transaction: Transaction) -> _Seen | None:
                 changes = transaction.zone_changes
                 rows = changes.after(number, limit=AT_ONCE)
                 if not changes.is_known(number):
                     return None
                 labels = dict.fromkeys(label for _, label in rows)
-                return (rows[-1][0] if rows else number), [changes.content(label) for label in labels]
+                return _Seen(
+                    number=rows[-1][0] if rows else number,
+                    contents=[changes.content(label) for label in labels if label != TOP],
+                    caa=transaction.caa.of(self.issuers) if TOP in labels else None,
+                )
 
             seen = await self.store.read(look)
             if seen is None:
                 _log.warning("zone.loaded_anew", extra={"reason": "more changed than is kept for those who follow"})
                 await self._load()
                 return False
-            self._number, contents = seen
-            for content in contents:
+            moved = seen.number != self._number
+            self._number = seen.number
+            for content in seen.contents:
                 self._take_up(content)
-            return len(contents) > 0
+            if seen.caa is not None:
+                self.zone.set_caa(seen.caa)
+            return moved
 
     async def _load(self) -> None:
-        def look(transaction: Transaction) -> tuple[int, list[Row], list[tuple[str, str]]]:
+        def look(transaction: Transaction) -> tuple[int, list[Row], list[tuple[str, str]], list[str]]:
             # In one transaction: what comes after this number is not in it yet, all before is.
-            return transaction.zone_changes.last(), list(transaction.devices.names()), transaction.challenges.all()
+            return (
+                transaction.zone_changes.last(),
+                list(transaction.devices.names()),
+                transaction.challenges.all(),
+                transaction.caa.of(self.issuers),
+            )
 
-        self._number, rows, txt = await self.store.read(look)
+        self._number, rows, txt, caa = await self.store.read(look)
         self.zone.load(boxes_of(rows, self.models), txt)
+        self.zone.set_caa(caa)
 
     def _take_up(self, content: LabelContent) -> None:
         model = self.models.get(content.device[0]) if content.device else None
@@ -132,6 +148,15 @@ class ZoneFollower:
         else:
             self.zone.withdraw(content.label)
         self.zone.set_txt(content.label, content.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What one look has found; `caa` is None where it did not change."""
+
+    number: int
+    contents: list[LabelContent]
+    caa: list[str] | None
 
 
 def boxes_of(

@@ -409,6 +409,13 @@ CREATE TABLE duty (
     until_s         INTEGER NOT NULL  -- others may take it over from then on
 ) STRICT;
 
+-- Values of the zone's CAA records (RFC 8659, `issue`), as the accounts at the issuers want them.
+CREATE TABLE caa_record (
+    issuer          TEXT    NOT NULL,
+    value           TEXT    NOT NULL,
+    PRIMARY KEY (issuer, value)
+) STRICT;
+
 -- Labels whose content in the zone changed, for zones in other processes; written on PostgreSQL only.
 CREATE TABLE zone_change (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -9,6 +9,7 @@ from functools import cached_property
 from otscert.store.accounts import Accounts
 from otscert.store.alerts import Alerts
 from otscert.store.buckets import Buckets
+from otscert.store.caa import CaaRecords
 from otscert.store.canaries import Canaries
 from otscert.store.certificates import Certificates
 from otscert.store.challenges import Challenges
@@ -68,6 +69,10 @@ class Transaction:
     @cached_property
     def alerts(self) -> Alerts:
         return Alerts(self._connection)
+
+    @cached_property
+    def caa(self) -> CaaRecords:
+        return CaaRecords(self._connection, self.zone_changes)
 
     @cached_property
     def canaries(self) -> Canaries:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from otscert.store.connection import Connection
 
+TOP = ""
+"""Stands for the label where the zone itself is meant: its CAA records."""
 KEPT = 20_000
 """Changes that are kept; who fell further behind loads the whole zone anew."""
 
@@ -54,14 +56,14 @@ class ZoneChanges:
 
     def last(self) -> int:
         """The number of the newest change; 0 when there was none."""
-        row = self._sql("SELECT number FROM zone_change ORDER BY number DESC LIMIT 1").fetchone()
-        return int(row[0]) if row else 0
+        (number,) = self._sql("SELECT max(number) FROM zone_change").fetchone()
+        return int(number or 0)
 
     def is_known(self, number: int) -> bool:
         """Whether nothing is missing after this change: it is still there, or there was none at all."""
         if number == 0:
-            row = self._sql("SELECT number FROM zone_change ORDER BY number LIMIT 1").fetchone()
-            return row is None or row[0] <= 1
+            (first,) = self._sql("SELECT min(number) FROM zone_change").fetchone()
+            return first is None or first <= 1
         return self._sql("SELECT 1 FROM zone_change WHERE number = ?", (number,)).fetchone() is not None
 
     def after(self, number: int, *, limit: int) -> list[tuple[int, str]]:
