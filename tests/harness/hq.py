@@ -340,8 +340,7 @@ async def _start_worker(
     issuance = Issuance(
         hq=running.hq,
         store=store,
-        issuer=issuer,
-        challenger=issuer,
+        accounts={ISSUER: issuer},
         zone=running.zone,
         name_servers=OwnNameServers(servers=(running.dns,)),
         signals=signals,

@@ -42,12 +42,18 @@ class Hq:
     """What each issuer's CA allows; nothing is known of one that is missing."""
     public_suffix: bool | None = None
     """Whether CAs take the zone for a public suffix; None: as the Public Suffix List has it."""
+    other_issuers: frozenset[str] = frozenset()
+    """Issuers that can be asked beside `issuers`: for a model that names them, and for what they issued."""
     process: str = ALONE
     """Which of the processes that share the store this is."""
 
     def issuers_of(self, model: Model | None) -> tuple[str, ...]:
         """The issuers of a model's certificates, the preferred one first; never none."""
         return (model.issuers if model is not None else ()) or self.issuers
+
+    @property
+    def known_issuers(self) -> frozenset[str]:
+        return self.other_issuers.union(self.issuers)
 
     def limits_of(self, issuer: str) -> Limits:
         return self.limits.get(issuer, NONE_KNOWN)

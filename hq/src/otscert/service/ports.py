@@ -74,6 +74,14 @@ class ZonePublisher(Protocol):
     def drop_txt(self, label: str, value: str) -> None: ...
 
 
+class Challenger(Protocol):
+    """The proving half of a CA account."""
+
+    async def challenges(self, order: AcmeOrder) -> tuple[Dns01Challenge, ...]: ...
+
+    async def answer(self, challenge: Dns01Challenge) -> None: ...
+
+
 class NameServers(Protocol):
     """All name servers of the zone, as the CA will ask them."""
 
@@ -97,6 +105,10 @@ class Issuer(Protocol):
     async def chain(self, order: AcmeOrder) -> Chain: ...
 
 
+class Account(Issuer, Challenger, Protocol):
+    """One CA account with both its halves."""
+
+
 class Revoker(Protocol):
     """The revoking half of a CA account. Raises `CaError`; asked again for a revoked one, the CA says so."""
 
@@ -107,11 +119,3 @@ class RenewalSource(Protocol):
     """The CA that says when a certificate is to be renewed. Raises `CaError`, also for an answer without a window."""
 
     async def renewal_info(self, ari_id: str) -> RenewalAdvice: ...
-
-
-class Challenger(Protocol):
-    """The proving half of a CA account."""
-
-    async def challenges(self, order: AcmeOrder) -> tuple[Dns01Challenge, ...]: ...
-
-    async def answer(self, challenge: Dns01Challenge) -> None: ...

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 
-from otscert.acme.fault import Fault, Remedy
+from otscert.acme.fault import Fault, Remedy, Whose
 from otscert.ca.errors import CaError
 from otscert.counting import Issuances
 from otscert.domain.order import Order, OrderState
@@ -28,6 +28,12 @@ LEASE_S = 15
 """How long an order stays with a process that is not heard of any more."""
 _LOOK_AGAIN_S = 5.0
 _STORE_GONE_S = 1.0
+_CRASHED = Fault(
+    remedy=Remedy.BACK_OFF,
+    reason="HQ itself failed; its log has the details",
+    retry_after_s=300,
+    about=Whose.OURS,
+)
 _log = logging.getLogger(__name__)
 
 
@@ -43,8 +49,6 @@ class Worker:
     max_in_flight: int
     issuances: Issuances = field(default_factory=Issuances)
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    _parked_until_s: int = 0
-    """The CA refuses the whole account until then (terms to accept): no order is tried before."""
 
     async def work(self) -> None:
         """Take due orders for ever."""
@@ -94,8 +98,6 @@ class Worker:
     async def _start_due(self) -> float:
         """Start what is due and fits; returns the seconds until something else can become due."""
         now_s = self.hq.now_s()
-        if now_s < self._parked_until_s:
-            return min(_LOOK_AGAIN_S, self._parked_until_s - now_s)
         room = self.max_in_flight - len(self._running)
         if room <= 0:
             return _LOOK_AGAIN_S
@@ -142,9 +144,9 @@ class Worker:
             self.issuances.add(issued.issuer, created_at_s=issued.created_at_s, now_s=self.hq.now_s())
             _log.info("order.issued", extra={"order": issued.id, "device": issued.device_id, "names": issued.names})
         except CaError as error:
-            await self._set_back(order, error.fault, restart=False)
+            await self.setbacks.write_down(order, error.fault, restart=False)
         except IssuanceError as error:
-            await self._set_back(order, error.fault, restart=error.restart)
+            await self.setbacks.write_down(order, error.fault, restart=error.restart)
         except OrderRests as rests:
             await self.setbacks.rest(order, str(rests))
         except OrderWaits as waits:
@@ -155,10 +157,4 @@ class Worker:
         except Exception:  # noqa: BLE001
             # One poisoned order must neither stop the queue nor be tried again at once for ever.
             _log.exception("order.crashed", extra={"order": order.id})
-            fault = Fault(remedy=Remedy.BACK_OFF, reason="HQ itself failed; its log has the details", retry_after_s=300)
-            await self._set_back(order, fault, restart=False)
-
-    async def _set_back(self, order: Order, fault: Fault, *, restart: bool) -> None:
-        wait_s = await self.setbacks.write_down(order, fault, restart=restart)
-        if fault.remedy is Remedy.ACCOUNT:
-            self._parked_until_s = self.hq.now_s() + wait_s
+            await self.setbacks.write_down(order, _CRASHED, restart=False)

@@ -253,6 +253,25 @@ class Orders:
             raise moved(seen)
         return replace(seen, replaces=None)
 
+    def move_to(self, seen: Order, issuer: str) -> Order:
+        """Give an order that waits to another issuer, which has not failed it yet; or raise `Moved`."""
+        condition, values = unmoved(seen)
+        changed = self._sql(
+            f"UPDATE cert_order SET issuer = ?, failing_since_s = NULL, waits_for = NULL WHERE {condition}",
+            (issuer, *values),
+        ).rowcount
+        if changed != 1:
+            raise moved(seen)
+        return replace(seen, issuer=issuer, failing_since_s=None, waits_for=None)
+
+    def fails_since(self, seen: Order, since_s: int | None) -> Order:
+        """Since when its present issuer has failed it; or raise `Moved`."""
+        condition, values = unmoved(seen)
+        changed = self._sql(f"UPDATE cert_order SET failing_since_s = ? WHERE {condition}", (since_s, *values)).rowcount
+        if changed != 1:
+            raise moved(seen)
+        return replace(seen, failing_since_s=since_s)
+
     def rest(self, seen: Order, *, next_at_s: int, reason: str) -> None:
         """Keep the state and say why nothing is done for it until then; or raise `Moved`. No run is counted."""
         self._put_aside(seen, "", next_at_s=next_at_s, reason=reason)
