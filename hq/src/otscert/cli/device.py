@@ -13,6 +13,7 @@ from otscert.cli.options import AfterOption, ConfigOption, JsonOption, LimitOpti
 from otscert.cli.views import certificate_view, ended_certificate_view, event_view, order_view
 from otscert.config import Config
 from otscert.domain.device import Device, Retired, may_order
+from otscert.service.recalls import recall_of
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 
@@ -121,7 +122,7 @@ def _whole_view(transaction: Transaction, config: Config, text: str, *, now_s: i
     return {
         **device_view(device, config),
         "serial_blocked": _blocked(transaction, device),
-        "certificate": certificate_view(newest, now_s=now_s) if newest else None,
+        "certificate": certificate_view(newest, now_s=now_s, recall=recall_of(transaction, newest)) if newest else None,
         "ended_certificate": ended_certificate_view(ended, transaction.revocations.outcome(ended.sha256), now_s=now_s)
         if ended
         else None,

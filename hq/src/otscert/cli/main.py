@@ -8,7 +8,23 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli import config, demo, device, doctor, factory, hq_root, init, issuer, model, order, plan, serve
+from otscert.cli import (
+    alerts,
+    cert,
+    config,
+    demo,
+    device,
+    doctor,
+    factory,
+    hq_root,
+    init,
+    issuer,
+    model,
+    order,
+    plan,
+    reissue,
+    serve,
+)
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import examples
 from otscert.config import ConfigError
@@ -47,9 +63,12 @@ def build(*, decorated: bool = True) -> typer.Typer:
     )(doctor.doctor)
     commands.command("plan", short_help="What the CA's limits make of a launch.", epilog=plan.EXAMPLES)(plan.plan)
     for name, group in {
+        "alerts": alerts,
         "device": device,
         "model": model,
         "order": order,
+        "cert": cert,
+        "reissue": reissue,
         "issuer": issuer,
         "config": config,
         "hq-root": hq_root,

@@ -6,6 +6,7 @@ from typing import Any
 
 from otscert.cli.show import moment
 from otscert.domain.order import TERMINAL, Order
+from otscert.domain.recall import Recall
 from otscert.domain.renewal import Window, judge_renewal
 from otscert.store.certificates import Certificate
 from otscert.store.events import Event
@@ -35,11 +36,15 @@ def order_view(order: Order) -> dict[str, Any]:
     }
 
 
-def certificate_view(certificate: Certificate, *, now_s: int) -> dict[str, Any]:
+def certificate_view(certificate: Certificate, *, now_s: int, recall: Recall | None = None) -> dict[str, Any]:
     """A certificate with the days that it has left (negative when it has expired) and the renewal decision."""
     window = certificate.window
     renewal = judge_renewal(
-        not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s, window=window
+        not_before_s=certificate.not_before_s,
+        not_after_s=certificate.not_after_s,
+        now_s=now_s,
+        window=window,
+        recall=recall,
     )
     return {
         "sha256": certificate.sha256,

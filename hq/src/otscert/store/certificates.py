@@ -152,6 +152,25 @@ class Certificates:
             == 1
         )
 
+    def ending(self, *, from_s: int, after: Certificate | None, limit: int) -> list[Certificate]:
+        """Those that end after a moment, the next one to end first; `after` is the last one of the page before."""
+        start = (from_s, "~") if after is None else (after.not_after_s, after.sha256)
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE (c.not_after_s, c.sha256) > (?, ?)"
+            " ORDER BY c.not_after_s, c.sha256 LIMIT ?",
+            (*start, limit),
+        )
+        return [_certificate(row) for row in rows]
+
+    def all_of(self, device_id: str, *, limit: int) -> list[Certificate]:
+        """All that the device had, of identities that are over, too; the newest first."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.device_id = ?"
+            " ORDER BY c.issued_at_s DESC, c.not_after_s DESC LIMIT ?",
+            (device_id, limit),
+        )
+        return [_certificate(row) for row in rows]
+
     def came_late(self, *, after: tuple[int, str], until_s: int, limit: int) -> list[tuple[int, str]]:
         """When the newest certificates came to be late, and of which device: the next after these, in their order."""
         rows = self._sql(

@@ -63,6 +63,7 @@ class Marked:
     device_id: str
     label: str
     model: str
+    issuer: str
     not_after_s: int
     over: bool
     """The identity of the certificate is over, or its box was retired."""
@@ -167,6 +168,12 @@ class Incidents:
         )
         return [_found(row) for row in found], ids[-1]
 
+    def devices(self, model: str | None) -> int:
+        """How many devices there are to look through."""
+        if model is None:
+            return int(self._sql("SELECT count(*) FROM device").fetchone()[0])
+        return int(self._sql("SELECT count(*) FROM device WHERE model = ?", (model,)).fetchone()[0])
+
     def of_serials(self, serials: Sequence[str], *, now_s: int) -> list[Found]:
         """Valid certificates with these serial numbers: of several CAs, one number may be of several certificates."""
         marks = ", ".join("?" * len(serials))
@@ -243,7 +250,7 @@ class Incidents:
             " (SELECT o.state FROM cert_order o WHERE o.device_id = c.device_id"
             "  ORDER BY o.created_at_s DESC, o.id DESC LIMIT 1),"
             " (SELECT max(o.created_at_s) FROM cert_order o WHERE o.device_id = c.device_id),"
-            " s.issued_at_s, s.not_after_s, s.recall"
+            " s.issued_at_s, s.not_after_s, s.recall, c.issuer"
             " FROM certificate c JOIN device d ON d.id = c.device_id"
             " LEFT JOIN newest_certificate n ON n.device_id = c.device_id"
             " LEFT JOIN certificate s ON s.sha256 = d.served_sha256 AND s.device_id = d.id"
@@ -256,6 +263,7 @@ class Incidents:
                 device_id=row[1],
                 label=row[2],
                 model=row[3],
+                issuer=row[19],
                 not_after_s=row[4],
                 over=bool(row[5]) or row[11] == "retired",
                 replaced=row[6] not in {None, row[0]} and row[18] is None and (row[16], row[17]) == (row[7], row[8]),
