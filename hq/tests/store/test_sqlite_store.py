@@ -1,10 +1,9 @@
-"""What the store promises: groups, undoing one alone, and that what `write` returned is on disk."""
+"""What only SQLite has: a file, its disk and its locks. The promises of both stores: test_store_promises.py."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +14,7 @@ from pathlib import Path
 import pytest
 from hq.tests.store.rows import device
 
-from otscert.domain.key_index import KeyIndex
-from otscert.store.errors import AlreadyThere, NewerSchema, StoreUnavailable
+from otscert.store.errors import NewerSchema, StoreUnavailable
 from otscert.store.schema import SCHEMA_VERSION
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
@@ -31,92 +29,6 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 def count(store: SqliteStore) -> int:
     return int(store._reader.execute("SELECT count(*) FROM event").fetchone()[0])
-
-
-async def test_waiting_transactions_share_commits(store: SqliteStore) -> None:
-    commits: list[str] = []
-    store._writer.set_trace_callback(commits.append)
-    await asyncio.gather(
-        *(store.write(lambda transaction: transaction.events.append("x", now_s=1)) for _ in range(128))
-    )
-    assert count(store) == 128
-    assert commits.count("COMMIT") == 2
-
-
-async def test_a_transaction_that_fails_is_undone_alone(store: SqliteStore) -> None:
-    def fail(transaction: Transaction) -> None:
-        transaction.events.append("half", now_s=1)
-        raise ValueError("no")
-
-    def clash(transaction: Transaction) -> None:
-        transaction.events.append("half", now_s=1)
-        for _ in range(2):
-            transaction.hellos._sql("INSERT INTO seen_d0 (sha256, forget_at_s) VALUES (x'00', 1)")
-
-    good = [store.write(lambda transaction: transaction.events.append("whole", now_s=1)) for _ in range(3)]
-    results = await asyncio.gather(
-        good[0], store.write(fail), good[1], store.write(clash), good[2], return_exceptions=True
-    )
-    assert [type(result) for result in results] == [
-        type(None),
-        ValueError,
-        type(None),
-        sqlite3.IntegrityError,
-        type(None),
-    ]
-    assert store._reader.execute("SELECT kind, count(*) FROM event GROUP BY kind").fetchall() == [("whole", 3)]
-
-
-async def test_a_block_is_undone_and_the_rest_of_its_transaction_kept(store: SqliteStore) -> None:
-    def fail_in_block(transaction: Transaction) -> None:
-        with transaction.undo_on_error():
-            transaction.events.append("undone", now_s=1)
-            raise ValueError("no")
-
-    def work(transaction: Transaction) -> None:
-        transaction.events.append("before", now_s=1)
-        with pytest.raises(ValueError, match="no"):
-            fail_in_block(transaction)
-        with transaction.undo_on_error():
-            transaction.events.append("kept", now_s=1)
-
-    await store.write(work)
-    assert store._reader.execute("SELECT kind FROM event").fetchall() == [("before",), ("kept",)]
-
-
-async def test_a_caller_that_gives_up_does_not_hold_up_the_others(store: SqliteStore) -> None:
-    impatient = asyncio.create_task(store.write(lambda transaction: transaction.events.append("x", now_s=1)))
-    other = asyncio.create_task(store.write(lambda transaction: transaction.events.append("x", now_s=1)))
-    await asyncio.sleep(0)
-    impatient.cancel()
-    await other
-    assert count(store) == 2
-
-
-CHILD = """
-import asyncio, os, signal, sys
-from pathlib import Path
-from otscert.store.sqlite import SqliteStore
-
-async def main():
-    store = SqliteStore.open(Path(sys.argv[1]))
-    for number in range(int(sys.argv[2])):
-        await store.write(lambda transaction: transaction.events.append(f"written {number}", now_s=1))
-    os.kill(os.getpid(), signal.SIGKILL)
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("number", [1, 2, 50])
-def test_what_write_returned_survives_kill_9(tmp_path: Path, number: int) -> None:
-    path = tmp_path / "hq.db"
-    ended = subprocess.run([sys.executable, "-c", CHILD, str(path), str(number)], check=False)
-    assert ended.returncode == -signal.SIGKILL
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT count(*) FROM event").fetchone() == (number,)
-    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    connection.close()
 
 
 async def test_every_commit_waits_for_the_disk(store: SqliteStore) -> None:
@@ -213,11 +125,6 @@ async def test_nobody_waits_for_ever_when_the_connection_is_gone(store: SqliteSt
     store._writer = sqlite3.connect(":memory:")
 
 
-async def test_reading_cannot_write(store: SqliteStore) -> None:
-    with pytest.raises(StoreUnavailable):
-        await store.read(lambda transaction: transaction.events.append("x", now_s=1))
-
-
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "hq.db"
     connection = sqlite3.connect(path)
@@ -269,30 +176,3 @@ async def test_the_database_is_private(store: SqliteStore, tmp_path: Path) -> No
     await store.write(lambda transaction: transaction.devices.add(device()))
     modes = {name: os.stat(tmp_path / name).st_mode & 0o777 for name in ("hq.db", "hq.db-wal", "hq.db-shm")}  # noqa: PTH116 - looked at, not waited for
     assert set(modes.values()) == {0o600}, modes
-
-
-async def test_a_store_opens_again_with_what_it_had(tmp_path: Path) -> None:
-    for _ in range(2):
-        store = SqliteStore.open(tmp_path / "again.db")
-        await store.write(lambda transaction: transaction.events.append("x", now_s=1))
-        await store.close()
-    connection = sqlite3.connect(tmp_path / "again.db")
-    assert connection.execute("SELECT count(*) FROM event").fetchone() == (2,)
-    connection.close()
-
-
-async def test_an_already_there_is_an_error_of_its_own_transaction_only(store: SqliteStore) -> None:
-    def twice(transaction: Transaction) -> None:
-        for _ in range(2):
-            transaction.verified_keys.add(
-                KeyIndex(spki_sha256=b"s", x_coordinate=b"x"),
-                device_id="d",
-                kind="k",
-                contribution="open",
-                source="s",
-                now_s=1,
-            )
-
-    with pytest.raises(AlreadyThere):
-        await store.write(twice)
-    assert store._reader.execute("SELECT count(*) FROM verified_key").fetchone() == (0,)

@@ -127,7 +127,10 @@ def command(session: Session, text: str) -> str:
     # Around psycopg's own bookkeeping, which would forget prepared statements at every ROLLBACK TO.
     result = session.pgconn.exec_(text.encode())
     if result.status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
-        raise psycopg.errors.error_from_result(result, encoding="utf-8")
+        error = psycopg.errors.error_from_result(result, encoding="utf-8")
+        if error.sqlstate is None:
+            session.close()  # libpq's own words: the server is gone, though libpq may not say so of the session yet
+        raise error
     return (result.command_status or b"").decode()
 
 
