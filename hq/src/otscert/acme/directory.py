@@ -45,6 +45,18 @@ class Directory:
     renewal_info: str | None = None
     meta: Meta = field(default_factory=Meta)
 
+    def urls(self) -> dict[str, str]:
+        """The resources that the CA has, by the names of RFC 8555 section 9.7.5 (and RFC 9773 section 8)."""
+        named = {
+            "newNonce": self.new_nonce,
+            "newAccount": self.new_account,
+            "newOrder": self.new_order,
+            "revokeCert": self.revoke_cert,
+            "keyChange": self.key_change,
+            "renewalInfo": self.renewal_info,
+        }
+        return {name: url for name, url in named.items() if url}
+
     @classmethod
     def parse(cls, document: members.JsonObject) -> Directory | tuple[str, ...]:
         """Return the directory, or the names of the required members that it lacks."""

@@ -45,7 +45,8 @@ class AcmeClient:
         """Connect lazily: nothing is sent before the first call."""
         self.key = key
         self._directory_url = directory_url
-        self._http = CaHttp(http or HttpSettings(), now)
+        settings = http or HttpSettings()
+        self._http, self._pacing = CaHttp(settings, now), settings.pacing
         self._monotonic = monotonic
         self._nonces = NoncePool(self._new_nonce, monotonic)
         self._directory: Directory | None = None
@@ -126,6 +127,8 @@ class AcmeClient:
         if isinstance(directory, tuple):
             raise CaAnswerError(f"the directory {self._directory_url} lacks {', '.join(directory)}")
         self._directory, self._directory_until_s = directory, self._monotonic() + DIRECTORY_MAX_AGE_S
+        if self._pacing is not None:
+            self._pacing.learn(directory.urls() | {"directory": self._directory_url})
         return directory
 
     async def _new_nonce(self) -> str | None:

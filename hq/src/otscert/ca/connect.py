@@ -16,6 +16,7 @@ from otscert.acme.jws import AccountKey
 from otscert.ca.client import AcmeClient
 from otscert.ca.http import HttpSettings
 from otscert.ca.issuer import AcmeIssuer
+from otscert.ca.pacing import Pacing
 from otscert.ca.registration import AccountBook, Registration, Unkept
 from otscert.counting import Tally
 
@@ -26,7 +27,8 @@ class IssuerSettings:
 
     `trust_file` holds PEM roots that replace the system's for this CA. With an `account_url` that account is used and
     never another one registered. `preferred_root` is the common name of the root below which the chain is wanted, where
-    the CA offers several. `contact_url` stands in the User-Agent. `connections` bounds the keep-alive pool.
+    the CA offers several. `contact_url` stands in the User-Agent. `connections` bounds the keep-alive pool. `pacing`
+    holds this process to its share of the CA's limits per second.
     """
 
     name: str
@@ -41,6 +43,7 @@ class IssuerSettings:
     contact_url: str | None = None
     connections: int = 64
     request_timeout_s: float = 60.0
+    pacing: Pacing | None = None
 
 
 def new_account_key() -> bytes:
@@ -67,6 +70,7 @@ async def open_issuer(
         contact_url=settings.contact_url,
         connections=settings.connections,
         request_timeout_s=settings.request_timeout_s,
+        pacing=settings.pacing,
         count=partial((requests or Tally()).count, settings.name),
     )
     client = AcmeClient(settings.directory_url, AccountKey.from_pem(account_key_pem), http)

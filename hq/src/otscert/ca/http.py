@@ -22,6 +22,7 @@ from yarl import URL
 
 from otscert.ca.answer import MAX_BODY_BYTES, Answer
 from otscert.ca.errors import CaAnswerError, CaUnreachableError, ConnectionLostError
+from otscert.ca.pacing import Pacing
 
 CLOSING_S = 1.0
 CLOSING_LOOK_S = 0.005
@@ -44,6 +45,8 @@ class HttpSettings:
     contact_url: str | None = None
     count: Callable[[str], None] = _uncounted
     """Told how each request ended, in one word."""
+    pacing: Pacing | None = None
+    """How fast the CA may be asked; None: as fast as it answers."""
 
 
 def trust_context(trust_file: Path | None) -> ssl.SSLContext:
@@ -104,6 +107,9 @@ class CaHttp:
         return await self._request("POST", url, body, {"Content-Type": "application/jose+json"})
 
     async def _request(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        pacing = self._settings.pacing
+        if pacing is not None and (wait_s := pacing.wait_s(url)) > 0:
+            await asyncio.sleep(wait_s)
         try:
             answer = await self._answered(method, url, body, headers)
         except CaUnreachableError:
@@ -113,6 +119,10 @@ class CaHttp:
             self._settings.count("unusable")
             raise
         self._settings.count("429" if answer.status == 429 else f"{answer.status // 100}xx")
+        if pacing is not None and answer.status == 503:
+            fault = answer.fault()
+            if fault.problem is None and fault.retry_after_s is not None:  # the load balancer's, not the ACME server's
+                pacing.slow_down(url, fault.retry_after_s)
         return answer
 
     async def _answered(self, method: str, url: str, body: bytes | None, headers: dict[str, str]) -> Answer:
