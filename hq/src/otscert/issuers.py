@@ -5,17 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from otscert.acme.account import ExternalAccount
 from otscert.acme.errors import ExternalAccountError
-from otscert.ca.connect import IssuerSettings, new_account_key
+from otscert.acme.jws import AccountKey
+from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
 from otscert.ca.errors import CaError
 from otscert.ca.issuer import AcmeIssuer
+from otscert.ca.pacing import Pacing
+from otscert.ca.registration import Known
 from otscert.config import IssuerConfig
+from otscert.counting import Tally
+from otscert.domain.breaker import ACCOUNT_REST_S
 from otscert.pki.seal import Seal
 from otscert.process import CannotStart
+from otscert.service.learning import forget_problem, learn_fault
+from otscert.service.ports import Clock
 from otscert.store.accounts import Account
 from otscert.store.errors import StoreUnavailable
 from otscert.store.opening import Store
@@ -23,7 +31,60 @@ from otscert.store.transaction import Transaction
 
 ACCOUNT_KEY = "account key"
 _RETRY_S = 30.0
+_PROVED = frozenset({"lost", "refused"})
+"""What is over once the CA shows the account."""
 _log = logging.getLogger(__name__)
+
+
+async def nothing_to_show() -> None:
+    """For commands: the zone is another process's, which reads the records itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAccount:
+    """The account of one issuer as the store has it; `caa_changed` has the zone show what was written."""
+
+    issuer: IssuerConfig
+    store: Store
+    seal: Seal
+    caa_changed: Callable[[], Awaitable[None]] = nothing_to_show
+
+    async def read(self) -> Known:
+        """Raises `CaError` never, `StoreError` when the row is gone: it is made when HQ starts."""
+        account = await self.store.read(lambda transaction: transaction.accounts.get(self.issuer.name))
+        if account is None:
+            raise StoreUnavailable(f"the account of the issuer {self.issuer.name} is gone from the store")
+        sealed = [each for each in (account.key_sealed, account.next_key_sealed) if each is not None]
+        return Known(url=account.url or None, keys=tuple(self._open(each) for each in sealed))
+
+    async def keep(self, url: str, key_pem: bytes, caa_identities: tuple[str, ...]) -> None:
+        """Persist what the CA has said, and have DNS allow this account before it is asked for a certificate."""
+        name = self.issuer.name
+        identities = (self.issuer.caa_identity,) if self.issuer.caa_identity else caa_identities
+        values = [f"{each}; accounturi={url}; validationmethods=dns-01" for each in identities] or [""]
+        thumbprint = AccountKey.from_pem(key_pem).thumbprint
+
+        def write(transaction: Transaction) -> None:
+            account = transaction.accounts.get(name)
+            if account is None:
+                return
+            sealed = account.next_key_sealed
+            if sealed is not None and AccountKey.from_pem(self._open(sealed)).thumbprint == thumbprint:
+                transaction.accounts.end_key_change(name, sealed)
+            if account.url != url:
+                transaction.accounts.set_url(name, url)
+            transaction.caa.put(name, values)
+
+        await self.store.write(write)
+        await self.caa_changed()
+        if not identities:
+            hint = (
+                f"set issuer.{name}.caa_identity: without it the zone has no CAA records, and any CA may issue for it"
+            )
+            _log.warning("issuer.no_caa", extra={"issuer": name, "hint": hint})
+
+    def _open(self, sealed: bytes) -> bytes:
+        return self.seal.open(sealed, purpose=ACCOUNT_KEY)
 
 
 async def issuer_settings(issuer: IssuerConfig, store: Store, seal: Seal) -> tuple[IssuerSettings, bytes]:
@@ -38,13 +99,22 @@ async def issuer_settings(issuer: IssuerConfig, store: Store, seal: Seal) -> tup
                 f"issuer {issuer.name} has an account at {account.directory_url}, not at {issuer.directory_url}:"
                 " give the new CA another name"
             )
-        sealed = seal.close(new_account_key(), purpose=ACCOUNT_KEY)
-        account = Account(issuer=issuer.name, directory_url=issuer.directory_url, key_sealed=sealed, url="")
+        account = new_account(issuer, seal)
         transaction.accounts.add(account, now_s=int(time.time()))
         return account
 
     account = await store.write(key_of)
-    settings = IssuerSettings(
+    return settings_of(issuer, account), seal.open(account.key_sealed, purpose=ACCOUNT_KEY)
+
+
+def new_account(issuer: IssuerConfig, seal: Seal) -> Account:
+    """An account with a fresh key, which the CA does not know yet."""
+    sealed = seal.close(new_account_key(), purpose=ACCOUNT_KEY)
+    return Account(issuer=issuer.name, directory_url=issuer.directory_url, key_sealed=sealed, url="")
+
+
+def settings_of(issuer: IssuerConfig, account: Account) -> IssuerSettings:
+    return IssuerSettings(
         name=issuer.name,
         directory_url=issuer.directory_url,
         trust_file=issuer.trust_file,
@@ -53,8 +123,9 @@ async def issuer_settings(issuer: IssuerConfig, store: Store, seal: Seal) -> tup
         terms_agreed=issuer.terms_agreed,
         profile=issuer.profile,
         account_url=account.url or None,
+        pacing=Pacing(issuer.limits.per_second),
+        preferred_root=issuer.preferred_root,
     )
-    return settings, seal.open(account.key_sealed, purpose=ACCOUNT_KEY)
 
 
 def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
@@ -66,26 +137,66 @@ def _external_account(issuer: IssuerConfig) -> ExternalAccount | None:
         raise CannotStart(f"issuer {issuer.name}: {error}; copy the key again from the CA's page") from error
 
 
-async def look_up_account(
-    issuer: IssuerConfig, ca: AcmeIssuer, store: Store, caa_changed: Callable[[], Awaitable[None]]
-) -> None:
-    """Find or register the account, keep its URL, and bind the zone's CAA record to it."""
+async def open_issuers(
+    issuers: Iterable[IssuerConfig],
+    store: Store,
+    seal: Seal,
+    *,
+    requests: Tally,
+    caa_changed: Callable[[], Awaitable[None]],
+    stack: AsyncExitStack,
+) -> dict[str, AcmeIssuer]:
+    """Open all issuers, by name; nothing is asked of them yet. Raises `CannotStart` and `StoreError`."""
+    opened = {}
+    for issuer in issuers:
+        settings, key = await issuer_settings(issuer, store, seal)
+        book = StoredAccount(issuer=issuer, store=store, seal=seal, caa_changed=caa_changed)
+        opened[issuer.name] = await stack.enter_async_context(open_issuer(settings, key, requests=requests, book=book))
+    return opened
+
+
+async def look_up_account(name: str, ca: AcmeIssuer, store: Store, clock: Clock) -> None:
+    """Find or register the account, so that the zone's CAA records allow it; what the CA says is learned."""
     while True:
+        asked_s = clock.now_ms() // 1000
         try:
             account = await ca.account()
-            identities = (issuer.caa_identity,) if issuer.caa_identity else (await ca.directory()).meta.caa_identities
-            values = [f"{name}; accounturi={account.url}; validationmethods=dns-01" for name in identities]
-            await store.write(partial(_keep_account, name=issuer.name, url=account.url, caa=values))
-            await caa_changed()
-        except (CaError, StoreUnavailable) as error:
-            hint = f"otscert issuer test {issuer.name} says what to do"
-            _log.warning("issuer.no_account", extra={"issuer": issuer.name, "reason": str(error), "hint": hint})
+            await store.write(lambda transaction: _well(transaction, name))
+        except CaError as error:
+            fault = error.fault
+            await _learn(
+                store,
+                lambda transaction, fault=fault: learn_fault(
+                    transaction, name, fault, names=(), now_s=clock.now_ms() // 1000
+                ),
+            )
+            hint = f"otscert issuer show {name} says what to do"
+            _log.warning("issuer.no_account", extra={"issuer": name, "reason": str(error), "hint": hint})
+        except StoreUnavailable as error:
+            _log.warning("issuer.no_account", extra={"issuer": name, "reason": str(error)})
+        else:
+            _log.info("issuer.account", extra={"issuer": name, "url": account.url})
+            return
+        await asyncio.sleep(_RETRY_S)
+        while await _needs_person(store, name) and clock.now_ms() // 1000 < asked_s + ACCOUNT_REST_S:
             await asyncio.sleep(_RETRY_S)
-            continue
-        _log.info("issuer.account", extra={"issuer": issuer.name, "url": account.url, "caa": list(identities)})
-        return
 
 
-def _keep_account(transaction: Transaction, *, name: str, url: str, caa: list[str]) -> None:
-    transaction.accounts.set_url(name, url)
-    transaction.caa.put(name, caa)
+def _well(transaction: Transaction, name: str) -> None:
+    problem = transaction.issuers.get(name).problem
+    if problem is not None and problem.kind in _PROVED:
+        forget_problem(transaction, name)
+
+
+async def _learn(store: Store, work: Callable[[Transaction], None]) -> None:
+    try:
+        await store.write(work)
+    except StoreUnavailable as error:
+        _log.warning("issuer.not_written_down", extra={"reason": str(error)})
+
+
+async def _needs_person(store: Store, name: str) -> bool:
+    try:
+        return await store.read(lambda transaction: transaction.issuers.get(name).problem is not None)
+    except StoreUnavailable:
+        return False
