@@ -105,7 +105,7 @@ async def test_a_window_moved_into_the_past_ends_with_a_replacement_that_pebble_
         await box.admit()
         first = (await box.poll()).message["chain"]
         served = leaf_sha256(first)
-        worker = AskingWhen(hq=hq.hq, store=hq.store, source=hq.issuer)
+        worker = AskingWhen(hq=hq.hq, store=hq.store, sources={"scripted": hq.issuer})
         await _ask_now(hq, worker)
         assert (await box.check_in(served_sha256=served)).message["commands"] == []
         await asyncio.to_thread(force_window, ca, first, start_s=-7200, end_s=-3600)

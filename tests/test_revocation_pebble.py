@@ -67,7 +67,7 @@ async def test_the_certificate_of_a_retired_box_is_revoked(
                 lifecycle.end(transaction, device(), Retired.REMOVED, revoke=True, now_s=clock.now_ms() // 1000)
 
             await store.write(retire)
-            revoking = Revoking(hq=_hq(clock), store=store, revoker=issuer)
+            revoking = Revoking(hq=_hq(clock), store=store, revokers={"ca": issuer})
             assert await revoking.once() == 1
             assert _status(ca, chain.leaf.serial) == "Revoked"
             assert await _outcome(store, sha256) == ""

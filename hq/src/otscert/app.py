@@ -73,6 +73,7 @@ def make_hq(config: Config, store_key: bytes, live: Live, process: str = ALONE) 
         models=live.models,
         tokens=live.tokens,
         issuers=config.preference,
+        other_issuers=frozenset(issuer.name for issuer in config.issuers),
         limits={issuer.name: issuer.limits for issuer in config.issuers},
         public_suffix=config.zone.public_suffix,
         checkin_s=config.checkin_s,
@@ -156,7 +157,8 @@ async def serve(
         works += start_alerts(parts, stack)
         for part in (dns, api, worker):
             works += part.works if part else []
-        await stack.enter_async_context(background(*works, heartbeat.work(), rereading.follow(told_to_read)))
+        works += [heartbeat.work, partial(rereading.follow, told_to_read)]
+        await stack.enter_async_context(background(*(work() for work in works)))
         spare_the_collector()
         listening = Listening(
             device=api.addresses if api else (), dns=dns.server.addresses if dns else (), metrics=metrics
@@ -187,7 +189,7 @@ def _signals(config: Config, works: Works) -> Signals:
     from otscert.service.shared_signals import SharedSignals  # noqa: PLC0415 - its driver is an extra
 
     signals = SharedSignals(config.database_url)
-    works.append(signals.work())
+    works.append(signals.work)
     return signals
 
 

@@ -158,7 +158,6 @@ async def open_issuers(
 async def look_up_account(name: str, ca: AcmeIssuer, store: Store, clock: Clock) -> None:
     """Find or register the account, so that the zone's CAA records allow it; what the CA says is learned."""
     while True:
-        asked_s = clock.now_ms() // 1000
         try:
             account = await ca.account()
             await store.write(lambda transaction: _well(transaction, name))
@@ -177,9 +176,10 @@ async def look_up_account(name: str, ca: AcmeIssuer, store: Store, clock: Clock)
         else:
             _log.info("issuer.account", extra={"issuer": name, "url": account.url})
             return
-        await asyncio.sleep(_RETRY_S)
-        while await _needs_person(store, name) and clock.now_ms() // 1000 < asked_s + ACCOUNT_REST_S:
+        for _ in range(int(ACCOUNT_REST_S / _RETRY_S)):
             await asyncio.sleep(_RETRY_S)
+            if not await _needs_person(store, name):
+                break
 
 
 def _well(transaction: Transaction, name: str) -> None:

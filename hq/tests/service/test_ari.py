@@ -28,7 +28,7 @@ def said(start_s: float, end_s: float, **more: Any) -> dict[str, Any]:
 
 
 def asking(scene: Scene, **changes: Any) -> AskingWhen:
-    return AskingWhen(hq=scene.hq.hq, store=scene.hq.store, source=scene.hq.issuer, **changes)
+    return AskingWhen(hq=scene.hq.hq, store=scene.hq.store, sources={"scripted": scene.hq.issuer}, **changes)
 
 
 async def served_box(scene: Scene) -> tuple[Box, str]:

@@ -31,7 +31,7 @@ async def retired_box(scene: Scene, *, revoke: bool = True) -> Box:
 
 
 def revoking(scene: Scene) -> Revoking:
-    return Revoking(hq=scene.hq.hq, store=scene.hq.store, revoker=scene.hq.issuer)
+    return Revoking(hq=scene.hq.hq, store=scene.hq.store, revokers={"scripted": scene.hq.issuer})
 
 
 async def outcome(scene: Scene) -> Outcome:

@@ -21,7 +21,7 @@ async def test_an_issuer_that_nothing_is_known_of_is_well_and_what_is_learned_is
 
 
 async def test_a_key_change_is_begun_once_and_ends_with_the_key_that_it_began_with(store: SqliteStore) -> None:
-    account = Account(issuer="ca", directory_url="https://ca", key_sealed=b"old", url="https://ca/1", caa=("ca", "cb"))
+    account = Account(issuer="ca", directory_url="https://ca", key_sealed=b"old", url="https://ca/1")
     await store.write(lambda transaction: transaction.accounts.add(account, now_s=1))
     assert await store.write(lambda transaction: transaction.accounts.begin_key_change("ca", b"new"))
     assert not await store.write(lambda transaction: transaction.accounts.begin_key_change("ca", b"other"))

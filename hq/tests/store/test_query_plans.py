@@ -41,7 +41,6 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
     "accounts.get": lambda t: t.accounts.get("c"),
     "accounts.set_url": lambda t: t.accounts.set_url("c", "u"),
-    "accounts.set_caa": lambda t: t.accounts.set_caa("c", ("ca.example",)),
     "accounts.begin_key_change": lambda t: t.accounts.begin_key_change("c", b"next"),
     "accounts.end_key_change": lambda t: t.accounts.end_key_change("c", b"next"),
     "issuers.get": lambda t: t.issuers.get("c"),

@@ -9,8 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from otscert.ca.connect import open_issuer
-from otscert.issuers import issuer_settings, look_up_account
+from otscert.issuers import look_up_account, open_issuers
 from otscert.roles.parts import Parts, Works
 from otscert.service import housekeeping
 from otscert.service.ari import AskingWhen
@@ -56,12 +55,19 @@ async def start_worker(
 ) -> RunningWorker:
     """What the worker does; raises `CannotStart` or `StoreError` when an account cannot be used at all."""
     config, hq, store, signals = parts.config, parts.hq, parts.store, parts.signals
-    settings, key = await issuer_settings(config.issuers[0], store, parts.seal)
-    issuer = await stack.enter_async_context(open_issuer(settings, key, requests=parts.counts.ca_requests))
+    accounts = await open_issuers(
+        config.issuers,
+        store,
+        parts.seal,
+        requests=parts.counts.ca_requests,
+        caa_changed=caa_changed,
+        stack=stack,
+    )
     issuance = Issuance(
         hq=hq,
         store=store,
-        accounts={config.issuers[0].name: issuer},
+        accounts=accounts,
+        places={issuer.name: asyncio.Semaphore(issuer.max_in_flight) for issuer in config.issuers},
         zone=parts.zone,
         name_servers=OwnNameServers(servers=name_servers),
         signals=signals,
@@ -72,7 +78,7 @@ async def start_worker(
         issuance=issuance,
         setbacks=Setbacks(hq=hq, store=store, zone=parts.zone, signals=signals),
         signals=signals,
-        max_in_flight=config.issuers[0].max_in_flight,
+        max_in_flight=sum(issuer.max_in_flight for issuer in config.issuers),
         issuances=parts.counts.issuances,
     )
     stack.push_async_callback(worker.give_back)
@@ -85,15 +91,15 @@ async def start_worker(
     return RunningWorker(
         keep=worker.keep,
         works=[
-            worker.work(),
-            AskingWhen(hq=hq, store=store, source=issuer).work(),
-            look_up_account(config.issuers[0], issuer, store, caa_changed),
+            worker.work,
+            AskingWhen(hq=hq, store=store, sources=accounts).work,
+            *(partial(look_up_account, name, account, store, hq.clock) for name, account in accounts.items()),
             # Of these one process does each; the others stand by.
-            leader.lead("revocations", Revoking(hq=hq, store=store, revoker=issuer).work),
-            leader.lead("webhooks", webhooks.work),
-            leader.lead("upkeep", Upkeep(hq=hq, store=store, signals=signals).work),
-            leader.lead("sweeping", partial(_sweep, parts)),
-            leader.lead("leaving DNS", partial(_follow, parts)),
+            partial(leader.lead, "revocations", Revoking(hq=hq, store=store, revokers=accounts).work),
+            partial(leader.lead, "webhooks", webhooks.work),
+            partial(leader.lead, "upkeep", Upkeep(hq=hq, store=store, signals=signals).work),
+            partial(leader.lead, "sweeping", partial(_sweep, parts)),
+            partial(leader.lead, "leaving DNS", partial(_follow, parts)),
         ],
     )
 

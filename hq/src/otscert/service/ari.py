@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -40,7 +40,7 @@ AT_ONCE = 16
 """Questions at the CA at a time."""
 ANSWER_WITHIN_S = 30.0
 _RETRY_S = 15 * 60
-"""After an error that passes; the next questions of all certificates wait too, see `_pause_s`."""
+"""After an error that passes; the next questions of all certificates wait too, see `_Silence`."""
 _LONGEST_PAUSE_S = 600.0
 _LONGEST_PARK_S = 3600.0
 _STRAYED_S = 3 * LONGEST_ASK_S
@@ -49,16 +49,23 @@ _log = logging.getLogger(__name__)
 Answered = tuple[Certificate, RenewalAdvice | CaError | None]
 
 
+@dataclass(slots=True)
+class _Silence:
+    """An issuer that answered none of its last questions, in so many rounds; asked again from `until_s`."""
+
+    rounds: int = 0
+    until_s: int = 0
+
+
 @dataclass(slots=True, kw_only=True)
 class AskingWhen:
-    """Takes due questions through the one issuer that this HQ orders from."""
+    """Takes due questions to the issuers that gave the certificates; `sources` are those that can be asked, by name."""
 
     hq: Hq
     store: Store
-    source: RenewalSource
+    sources: Mapping[str, RenewalSource]
     answer_within_s: float = ANSWER_WITHIN_S
-    _failed_rounds: int = field(default=0)
-    _retry_after_s: float = field(default=0.0)
+    _silent: dict[str, _Silence] = field(default_factory=dict)
 
     async def work(self) -> None:
         """Ask for ever."""
@@ -66,11 +73,9 @@ class AskingWhen:
             wait_s = EVERY_S
             try:
                 await self._bring_back()
-                while not self._failed_rounds and await self.once():
+                while not self._all_silent_s() and await self.once():
                     pass
-                if self._failed_rounds:
-                    await asyncio.sleep(self._pause_s())
-                    await self.once()
+                wait_s = max(wait_s, self._all_silent_s())
             except StoreUnavailable as error:
                 _log.error("ari.store_unavailable", extra={"reason": str(error)})
             except Exception:  # noqa: BLE001
@@ -83,16 +88,37 @@ class AskingWhen:
         """Ask what is due, a few at a time; returns how many certificates were looked at."""
         now_s = self.hq.now_s()
         if not await self.store.read(lambda transaction: transaction.certificates.ari_due(now_s=now_s, limit=1)):
-            self._failed_rounds = 0
+            self._silent.clear()
             return 0
         looked_at, claimed = await self.store.write(lambda transaction: self._claim(transaction, now_s=now_s))
         results = await asyncio.gather(*map(self._ask, claimed))
         if claimed:
-            passing = [error for error in results if isinstance(error, CaError) and error.fault.remedy in _PASSES]
-            self._failed_rounds = self._failed_rounds + 1 if len(passing) == len(claimed) else 0
-            self._retry_after_s = max((error.fault.retry_after_s or 0.0 for error in passing), default=0.0)
-            await self.store.write(partial(self._take_up_all, answered=list(zip(claimed, results, strict=True))))
+            answered = list(zip(claimed, results, strict=True))
+            for name in {certificate.issuer for certificate in claimed}:
+                self._listen(name, [result for certificate, result in answered if certificate.issuer == name])
+            await self.store.write(partial(self._take_up_all, answered=answered))
         return looked_at
+
+    def _listen(self, name: str, results: Sequence[RenewalAdvice | CaError | None]) -> None:
+        """Note an issuer that answered none of the questions of a round: it is left in peace for a while."""
+        passing = [error for error in results if isinstance(error, CaError) and error.fault.remedy in _PASSES]
+        if len(passing) < len(results):
+            self._silent.pop(name, None)
+            return
+        silence = self._silent.setdefault(name, _Silence())
+        silence.rounds += 1
+        grown_s = min(EVERY_S * 2.0 ** min(silence.rounds, 10), _LONGEST_PAUSE_S) * (0.5 + self.hq.jitter() / 2)
+        asked_for_s = max(error.fault.retry_after_s or 0.0 for error in passing)
+        silence.until_s = self.hq.now_s() + round(min(max(grown_s, asked_for_s), _LONGEST_PARK_S))
+
+    def _silent_s(self, name: str) -> float:
+        """How long nothing is asked of an issuer yet."""
+        left_s = self._silent[name].until_s - self.hq.now_s() if name in self._silent else 0
+        return left_s if 0 < left_s <= _LONGEST_PARK_S else 0  # more: the clock was set back meanwhile
+
+    def _all_silent_s(self) -> float:
+        """How long nothing at all is asked, because every issuer is silent."""
+        return min(map(self._silent_s, self.sources), default=0)
 
     def _claim(self, transaction: Transaction, *, now_s: int) -> tuple[int, list[Certificate]]:
         due = transaction.certificates.ari_due(now_s=now_s, limit=AT_ONCE)
@@ -109,8 +135,10 @@ class AskingWhen:
         if newest is None or newest.sha256 != certificate.sha256 or certificate.not_after_s <= now_s:
             return False, None
         device = transaction.devices.get(certificate.device_id)
-        if device is None or not may_work(device).allowed or certificate.issuer not in self.hq.issuers:
+        if device is None or not may_work(device).allowed or certificate.issuer not in self.sources:
             return False, now_s + self._spread(ASK_AGAIN_S)
+        if self._silent_s(certificate.issuer):
+            return False, now_s + self._spread(_RETRY_S)
         return True, now_s + self._spread(_RETRY_S)
 
     async def _ask(self, certificate: Certificate) -> RenewalAdvice | CaError | None:
@@ -120,7 +148,7 @@ class AskingWhen:
             if ari_id is None:
                 return None
             async with asyncio.timeout(self.answer_within_s):
-                return await self.source.renewal_info(ari_id)
+                return await self.sources[certificate.issuer].renewal_info(ari_id)
         except CaError as error:
             return error
         except TimeoutError:
@@ -215,11 +243,6 @@ class AskingWhen:
             await self.store.write(
                 lambda transaction: transaction.certificates.ari_bring_back(from_s=now_s + _STRAYED_S, now_s=now_s)
             )
-
-    def _pause_s(self) -> float:
-        """How long nothing at all is asked of a CA that answered none of the last questions."""
-        grown_s = min(EVERY_S * 2.0 ** min(self._failed_rounds, 10), _LONGEST_PAUSE_S)
-        return min(max(grown_s * (0.5 + self.hq.jitter() / 2), self._retry_after_s), _LONGEST_PARK_S)
 
     def _spread(self, wait_s: int) -> int:
         return round(wait_s * (1 + self.hq.jitter()))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otscert.acme.fault import Fault, Remedy
+from otscert.acme.fault import Fault, Remedy, Whose
 from otscert.ca.errors import CaError
 from otscert.domain.order import back_off_s
 from otscert.service.context import Hq
@@ -25,6 +26,7 @@ from otscert.store.transaction import Transaction
 
 EVERY_S = 5.0
 AT_ONCE = 8
+_TAKEN_OUT_S = 3600.0
 _ALREADY_REVOKED = "alreadyRevoked"
 # `unauthorized` (which orders read as a failed validation) says here that the certificate is not this account's.
 _FOR_GOOD = frozenset({Remedy.PERMANENT, Remedy.DNS, Remedy.WITHOUT_REPLACES})
@@ -33,11 +35,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoking:
-    """Takes due revocations through the one issuer that this HQ orders from."""
+    """Takes due revocations to the issuers that gave the certificates; `revokers` are those that can be asked."""
 
     hq: Hq
     store: Store
-    revoker: Revoker
+    revokers: Mapping[str, Revoker]
 
     async def work(self) -> None:
         """Take due revocations for ever."""
@@ -64,8 +66,12 @@ class Revoking:
         if certificate is None or certificate.not_after_s <= self.hq.now_s():
             await self._end(revocation, certificate, problem="it had ended by itself")
             return
+        revoker = self.revokers.get(certificate.issuer)
+        if revoker is None:
+            await self._postpone(revocation, _taken_out(certificate.issuer))
+            return
         try:
-            await self.revoker.revoke(_leaf(certificate), revocation.reason)
+            await revoker.revoke(_leaf(certificate), revocation.reason)
         except CaError as error:
             await self._after(revocation, certificate, error.fault)
         else:
@@ -103,6 +109,12 @@ class Revoking:
 
         await self.store.write(write)
         _log.info("revocation.ended", extra={"sha256": revocation.certificate_sha256, "problem": problem})
+
+
+def _taken_out(issuer: str) -> Fault:
+    """Only the account that ordered a certificate can have it revoked, and HQ does not have the device's key."""
+    reason = f"its issuer {issuer} is not in the configuration any more: put [issuer.{issuer}] back to have it revoked"
+    return Fault(remedy=Remedy.BACK_OFF, reason=reason, retry_after_s=_TAKEN_OUT_S, about=Whose.OURS)
 
 
 def _leaf(certificate: Certificate) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from otscert.store.connection import Connection
 
-_COLUMNS = "issuer, directory_url, key_sealed, url, caa, next_key_sealed"
+_COLUMNS = "issuer, directory_url, key_sealed, url, next_key_sealed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,8 +16,6 @@ class Account:
     key_sealed: bytes
     url: str
     """Empty until the CA has answered."""
-    caa: tuple[str, ...] = ()
-    """What the CA is called in CAA records."""
     next_key_sealed: bytes | None = None
     """The key that replaces the other one: the CA knows one of the two (RFC 8555 section 7.3.5)."""
 
@@ -35,21 +33,19 @@ class Accounts:
             directory_url=row[1],
             key_sealed=row[2],
             url=row[3],
-            caa=tuple(row[4].split()),
-            next_key_sealed=row[5],
+            next_key_sealed=row[4],
         )
 
     def add(self, account: Account, *, now_s: int) -> None:
         """Keep a new account in the place of the issuer's present one, if there is one."""
         self._sql("DELETE FROM acme_account WHERE issuer = ?", (account.issuer,))
         self._sql(
-            f"INSERT INTO acme_account ({_COLUMNS}, created_at_s) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO acme_account ({_COLUMNS}, created_at_s) VALUES (?, ?, ?, ?, ?, ?)",
             (
                 account.issuer,
                 account.directory_url,
                 account.key_sealed,
                 account.url,
-                " ".join(account.caa),
                 account.next_key_sealed,
                 now_s,
             ),
@@ -57,9 +53,6 @@ class Accounts:
 
     def set_url(self, issuer: str, url: str) -> None:
         self._sql("UPDATE acme_account SET url = ? WHERE issuer = ?", (url, issuer))
-
-    def set_caa(self, issuer: str, caa: tuple[str, ...]) -> None:
-        self._sql("UPDATE acme_account SET caa = ? WHERE issuer = ?", (" ".join(caa), issuer))
 
     def begin_key_change(self, issuer: str, next_key_sealed: bytes) -> bool:
         """Keep the next key before the CA is told of it; False when another change is under way already."""

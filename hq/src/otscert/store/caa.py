@@ -23,8 +23,13 @@ class CaaRecords:
         self._changes.note(TOP)
 
     def of(self, issuers: Collection[str]) -> list[str]:
-        """The values for these issuers; what was written for others counts no more."""
-        return sorted({value for issuer in issuers for value in self._of(issuer)})
+        """The values for these issuers; what was written for others counts no more.
+
+        None at all while one of them does not say what it is called (the value ""): the records of the others would
+        forbid it to issue.
+        """
+        values = {value for issuer in issuers for value in self._of(issuer)}
+        return [] if "" in values else sorted(values)
 
     def _of(self, issuer: str) -> list[str]:
         rows = self._sql("SELECT value FROM caa_record WHERE issuer = ? ORDER BY value", (issuer,))

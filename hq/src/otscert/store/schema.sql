@@ -303,7 +303,6 @@ CREATE TABLE acme_account (
     key_sealed      BLOB    NOT NULL,
     url             TEXT    NOT NULL, -- empty until the CA has answered
     created_at_s    INTEGER NOT NULL,
-    caa             TEXT    NOT NULL, -- the CA's names in CAA records, separated by a space
     next_key_sealed BLOB              -- while the key is being rolled over (RFC 8555, section 7.3.5)
 ) STRICT;
 
