@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from otscert.acme.account import ExternalAccount
 from otscert.acme.errors import ExternalAccountError
@@ -144,12 +145,18 @@ async def open_issuers(
     *,
     requests: Tally,
     caa_changed: Callable[[], Awaitable[None]],
+    pacings: list[Pacing],
     stack: AsyncExitStack,
 ) -> dict[str, AcmeIssuer]:
-    """Open all issuers, by name; nothing is asked of them yet. Raises `CannotStart` and `StoreError`."""
+    """Open all issuers, by name; nothing is asked of them yet. Raises `CannotStart` and `StoreError`.
+
+    `pacings` is filled with what holds this process to its share of each CA's limits per second.
+    """
     opened = {}
     for issuer in issuers:
         settings, key = await issuer_settings(issuer, store, seal)
+        if settings.pacing is not None:
+            pacings.append(settings.pacing)
         book = StoredAccount(issuer=issuer, store=store, seal=seal, caa_changed=caa_changed)
         opened[issuer.name] = await stack.enter_async_context(open_issuer(settings, key, requests=requests, book=book))
     return opened
@@ -162,13 +169,8 @@ async def look_up_account(name: str, ca: AcmeIssuer, store: Store, clock: Clock)
             account = await ca.account()
             await store.write(lambda transaction: _well(transaction, name))
         except CaError as error:
-            fault = error.fault
-            await _learn(
-                store,
-                lambda transaction, fault=fault: learn_fault(
-                    transaction, name, fault, names=(), now_s=clock.now_ms() // 1000
-                ),
-            )
+            now_s = clock.now_ms() // 1000
+            await _learn(store, partial(learn_fault, name=name, fault=error.fault, names=(), now_s=now_s))
             hint = f"otscert issuer show {name} says what to do"
             _log.warning("issuer.no_account", extra={"issuer": name, "reason": str(error), "hint": hint})
         except StoreUnavailable as error:

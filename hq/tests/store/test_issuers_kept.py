@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from otscert.domain.breaker import Breaker
 from otscert.store.accounts import Account
 from otscert.store.issuers import AccountProblem, Issuer
 from otscert.store.sqlite import SqliteStore
+from otscert.store.transaction import Transaction
 
 
 async def test_an_issuer_that_nothing_is_known_of_is_well_and_what_is_learned_is_kept(store: SqliteStore) -> None:
@@ -16,7 +18,7 @@ async def test_an_issuer_that_nothing_is_known_of_is_well_and_what_is_learned_is
     breaker = Breaker(failures=3, failing_since_s=5, open_until_s=9, reason="terms")
     learned = Issuer(name="ca", breaker=breaker, last_success_s=4, problem=problem)
     for each in (learned, replace(learned, problem=None), Issuer(name="ca")):
-        await store.write(lambda transaction, each=each: transaction.issuers.save(each))
+        await store.write(partial(_save, each))
         assert await store.read(lambda transaction: transaction.issuers.get("ca")) == each
 
 
@@ -37,5 +39,13 @@ async def test_a_new_account_takes_the_place_of_the_lost_one(store: SqliteStore)
     lost = Account(issuer="ca", directory_url="https://ca", key_sealed=b"old", url="https://ca/1")
     fresh = replace(lost, key_sealed=b"new", url="")
     for account in (lost, fresh):
-        await store.write(lambda transaction, account=account: transaction.accounts.add(account, now_s=1))
+        await store.write(partial(_add, account))
     assert await store.read(lambda transaction: transaction.accounts.get("ca")) == fresh
+
+
+def _save(issuer: Issuer, transaction: Transaction) -> None:
+    transaction.issuers.save(issuer)
+
+
+def _add(account: Account, transaction: Transaction) -> None:
+    transaction.accounts.add(account, now_s=1)

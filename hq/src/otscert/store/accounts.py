@@ -64,6 +64,13 @@ class Accounts:
             == 1
         )
 
+    def give_up_key_change(self, issuer: str, next_key_sealed: bytes) -> None:
+        """The CA does not change the key, and knows the account under the old one."""
+        self._sql(
+            "UPDATE acme_account SET next_key_sealed = NULL WHERE issuer = ? AND next_key_sealed = ?",
+            (issuer, next_key_sealed),
+        )
+
     def end_key_change(self, issuer: str, next_key_sealed: bytes) -> None:
         """The CA knows the account under the next key; asked again it changes nothing."""
         self._sql(
