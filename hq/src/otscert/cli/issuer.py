@@ -1,4 +1,4 @@
-"""`otscert issuer`: can HQ order from its CA?"""
+"""`otscert issuer`: the CAs that HQ orders from, and can it?"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from otscert.cli import database
+from otscert.cli import database, issuer_account, issuer_view
 from otscert.cli.errors import CommandFailed
 from otscert.cli.findings import print_findings
 from otscert.cli.options import ConfigOption, JsonOption, examples, load_config
@@ -22,18 +22,20 @@ from otscert.store.transaction import Transaction
 
 
 def commands() -> typer.Typer:
-    group = typer.Typer(help="The CA that HQ orders from.", no_args_is_help=True)
+    group = typer.Typer(help="The CAs that HQ orders from.", no_args_is_help=True)
     group.callback()(_group)
     group.command(
         "test",
         short_help="Ask the CA; order nothing.",
         epilog=examples("otscert issuer test", "otscert issuer test letsencrypt --register"),
     )(ask_ca)
+    issuer_view.register(group)
+    issuer_account.register(group)
     return group
 
 
 def _group() -> None:
-    """The CA that HQ orders from."""
+    """The CAs that HQ orders from."""
 
 
 def ask_ca(
