@@ -137,7 +137,7 @@ async def serve(
                 name_servers=config.zone.check_servers or reachable(dns.server.addresses if dns else ()),
                 stack=stack,
             )
-            heartbeat.keep = worker.keep
+            heartbeat.take_on(keep=worker.keep, shared=worker.share_among)
         metrics = await start_metrics(
             parts,
             answers=zone.counters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 from otscert.roles.parts import Parts, Works
 from otscert.roles.role import Role
@@ -33,4 +34,4 @@ def start_alerts(parts: Parts, stack: AsyncExitStack) -> Works:
     sending = Sending(hq=hq, store=store, signals=parts.signals, channels=live.channels)
     stack.push_async_callback(sending.stop)
     leader = Leader(hq=hq, store=store)
-    return [leader.lead("alerts", alerting.work), leader.lead("messages", sending.work)]
+    return [partial(leader.lead, "alerts", alerting.work), partial(leader.lead, "messages", sending.work)]

@@ -60,7 +60,7 @@ async def start_api(parts: Parts, stack: AsyncExitStack) -> RunningApi:
         signer.replace(answer)
 
     leaves = OwnLeaves(pki=pki, hosts=(config.public_host,), store=store, clock=hq.clock, take_up=take_up)
-    return RunningApi(addresses=addresses, room=room, works=[leaves.keep()])
+    return RunningApi(addresses=addresses, room=room, works=[leaves.keep])
 
 
 async def _listen(

@@ -54,7 +54,7 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
             zone=zone,
         )
         reload = follower.load
-        works.append(follower.follow())
+        works.append(follower.follow)
     else:
         reload = partial(parts.store.read, partial(_load_zone, zone, parts))
     await reload()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from otscert.config import Config
@@ -16,7 +16,7 @@ from otscert.service.context import ALONE, Hq
 from otscert.service.ports import Signals, ZonePublisher
 from otscert.store.opening import Store
 
-Works = list[Coroutine[None, None, None]]
+Works = list[Callable[[], Coroutine[None, None, None]]]
 """What runs beside the listeners until the process ends."""
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
+from otscert.ca.pacing import Pacing
 from otscert.issuers import look_up_account, open_issuers
 from otscert.roles.parts import Parts, Works
 from otscert.service import housekeeping
@@ -40,9 +41,10 @@ class OwnNameServers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningWorker:
-    """The worker while it works. `keep` renews the leases of what runs."""
+    """The worker while it works. `keep` renews the leases of what runs; workers share the CAs' limits per second."""
 
     keep: Callable[[], Awaitable[None]]
+    share_among: Callable[[int], None]
     works: Works
 
 
@@ -55,12 +57,14 @@ async def start_worker(
 ) -> RunningWorker:
     """What the worker does; raises `CannotStart` or `StoreError` when an account cannot be used at all."""
     config, hq, store, signals = parts.config, parts.hq, parts.store, parts.signals
+    pacings: list[Pacing] = []
     accounts = await open_issuers(
         config.issuers,
         store,
         parts.seal,
         requests=parts.counts.ca_requests,
         caa_changed=caa_changed,
+        pacings=pacings,
         stack=stack,
     )
     issuance = Issuance(
@@ -87,9 +91,15 @@ async def start_worker(
         hq=hq, store=store, signals=signals, webhooks=parts.live.webhooks, counts=parts.counts.webhooks
     )
     stack.push_async_callback(webhooks.stop)
+
+    def share_among(workers: int) -> None:
+        for pacing in pacings:
+            pacing.share_among(workers)
+
     leader = Leader(hq=hq, store=store)
     return RunningWorker(
         keep=worker.keep,
+        share_among=share_among,
         works=[
             worker.work,
             AskingWhen(hq=hq, store=store, sources=accounts).work,

@@ -23,6 +23,7 @@ ALONE_S = 60.0
 GONE_S = 15
 FORGET_S = 24 * 3600
 _CLOCK_OFF_S = 3
+_WORKER = "worker"
 _log = logging.getLogger(__name__)
 
 
@@ -34,21 +35,27 @@ async def _nothing() -> None:
     """Nothing is leased by a process that is no worker."""
 
 
+def _is_shared(_workers: int) -> None:
+    """Who is no worker shares nothing."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Heartbeat:
-    """`me` is this process as the others see it; `keep` renews what it has leased."""
+    """`me` is this process as the others see it."""
 
     hq: Hq
     store: Store
     me: Process
-    keep: Callable[[], Awaitable[None]] = _nothing
     living: tuple[Process, ...] = ()
     """Those that were heard of lately, this one among them."""
     _told_of: set[str] = field(default_factory=set)
+    _keep: Callable[[], Awaitable[None]] = _nothing
+    _shared: Callable[[int], None] = _is_shared
 
-    def count(self, role: str) -> int:
-        """How many living processes have this role; at least one."""
-        return max(1, sum(role in process.roles.split() for process in self.living))
+    def take_on(self, *, keep: Callable[[], Awaitable[None]], shared: Callable[[int], None]) -> None:
+        """Be a worker's heart: `keep` renews what it has leased, `shared` is told how many workers there are."""
+        self._keep, self._shared = keep, shared
+        self._tell()
 
     async def enter(self) -> None:
         """Say for the first time that this process lives; raises `OtherKeys` when it cannot work with the others."""
@@ -66,13 +73,14 @@ class Heartbeat:
             return tuple(transaction.processes.seen_since(now_s - GONE_S))
 
         self.living = await self.store.write(enter)
+        self._tell()
 
     async def work(self) -> None:
         """Go on saying so until cancelled."""
         while True:
             await asyncio.sleep(ALONE_S if self.hq.process == ALONE else BEAT_S)
             try:
-                await asyncio.gather(self._beat(), self.keep())
+                await asyncio.gather(self._beat(), self._keep())
             except StoreUnavailable as error:
                 _log.warning("process.not_heard_of", extra={"reason": str(error)})
 
@@ -92,7 +100,11 @@ class Heartbeat:
             return tuple(transaction.processes.seen_since(now_s - GONE_S))
 
         self.living = await self.store.write(beat)
+        self._tell()
         self._compare_clocks(now_s)
+
+    def _tell(self) -> None:
+        self._shared(max(1, sum(_WORKER in process.roles.split() for process in self.living)))
 
     def _compare_clocks(self, now_s: int) -> None:
         """Leases are times: a process whose clock is ahead believes too early that another one is gone."""
