@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from otscert.config_alerts import AlertsConfig
+from otscert.config_alerts import MAIL, WEBHOOK, AlertsConfig, apprise_name
 from otscert.notify.alert_webhook import AlertWebhook
 from otscert.notify.apprise import Service
 from otscert.notify.mail import Mail
 
-MAIL, WEBHOOK = "mail", "webhook"
 Made = Mail | AlertWebhook | Service
 
 
@@ -21,7 +20,7 @@ def make_channels(config: AlertsConfig, *, now_s: Callable[[], int]) -> dict[str
     if config.webhook is not None:
         made[WEBHOOK] = AlertWebhook(config.webhook, now_s=now_s)
     for number, url in enumerate(config.apprise_urls, 1):
-        made[f"apprise-{number}"] = Service(url, number=number)
+        made[apprise_name(number)] = Service(url, number=number)
     return made
 
 

@@ -12,6 +12,7 @@ from otscert.config_reader import Reader, networks, one_of
 from otscert.config_values import ConfigError
 from otscert.notify.channel_config import AlertWebhookConfig, MailConfig, Security, apprise_missing
 
+MAIL, WEBHOOK = "mail", "webhook"
 _PORTS = {Security.TLS: 465, Security.STARTTLS: 587, Security.NONE: 25}
 _ADDRESS = re.compile(r"[^\s@<>\",;:()\\]+@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -26,6 +27,18 @@ class AlertsConfig:
     apprise_urls: tuple[str, ...] = field(default=(), repr=False)
     digest_at_s: int | None = None
     away_boxes: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels as the outbox calls them."""
+        found = [MAIL] if self.mail else []
+        found += [WEBHOOK] if self.webhook else []
+        return (*found, *(apprise_name(number) for number, _ in enumerate(self.apprise_urls, 1)))
+
+
+def apprise_name(number: int) -> str:
+    """The channel of the URL on this line, from 1."""
+    return f"apprise-{number}"
 
 
 def read_alerts(reader: Reader, *, host: str) -> AlertsConfig:

@@ -22,7 +22,7 @@ def commands(command: Any, name: str) -> dict[str, Any]:
     children = getattr(command, "commands", None)
     if not children:
         return {name: command}
-    found = {name: command} if name == "otscert" else {}
+    found = {name: command} if name == "otscert" or command.invoke_without_command else {}
     for child, below in children.items():
         found |= commands(below, f"{name} {child}")
     return found

@@ -10,6 +10,7 @@ import typer
 
 from otscert.cli import (
     alerts,
+    budget,
     cert,
     config,
     demo,
@@ -22,6 +23,7 @@ from otscert.cli import (
     model,
     order,
     plan,
+    processes,
     reissue,
     serve,
 )
@@ -53,6 +55,9 @@ def build(*, decorated: bool = True) -> typer.Typer:
     commands.callback()(_otscert)
     commands.command("init", short_help="Make HQ's keys and configuration.", epilog=init.EXAMPLES)(init.init)
     commands.command("serve", short_help="Run HQ until it is told to stop.", epilog=serve.EXAMPLES)(serve.serve)
+    commands.command(
+        "processes", short_help="Which HQ processes live, and what each does.", epilog=processes.EXAMPLES
+    )(processes.processes)
     commands.command("demo", short_help="See it work, on this machine.", epilog=examples("otscert demo --boxes 3"))(
         demo.demo
     )
@@ -61,6 +66,9 @@ def build(*, decorated: bool = True) -> typer.Typer:
         short_help="What is wrong, and how to mend it.",
         epilog=examples("otscert doctor", "otscert doctor --json"),
     )(doctor.doctor)
+    commands.command("budget", short_help="What is left of the CAs' limits, and who waits.", epilog=budget.EXAMPLES)(
+        budget.budget
+    )
     commands.command("plan", short_help="What the CA's limits make of a launch.", epilog=plan.EXAMPLES)(plan.plan)
     for name, group in {
         "alerts": alerts,

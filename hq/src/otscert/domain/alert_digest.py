@@ -92,7 +92,9 @@ def _issuers(numbers: Numbers, *, now_s: int) -> list[tuple[str, str]]:
             else f"last certificate {age(now_s - each.last_success_s)} ago"
         )
         waits = sum(budget.waiting for budget in numbers.budgets if budget.issuer == each.name)
-        limits = f"{plural(waits, 'order')} wait for its limits" if waits else "nobody waits for its limits"
+        limits = (
+            f"{plural(waits, 'order waits', 'orders wait')} for its limits" if waits else "nobody waits for its limits"
+        )
         rows.append((each.name, f"{last}; {limits}"))
     return rows
 

@@ -86,7 +86,7 @@ def news_message(news: Sequence[News], *, hq: str, url: str, message_id: str, no
     )
 
 
-def test_message(*, hq: str, url: str, message_id: str, now_s: int) -> Message:
+def trial_message(*, hq: str, url: str, message_id: str, now_s: int) -> Message:
     """What `otscert alerts test` sends."""
     text = ["This is a test: somebody has run otscert alerts test.", "Nothing is wrong because of it.", ""]
     return Message(

@@ -56,18 +56,23 @@ def _of(subject: str, alert: Alert) -> Alert:
 def _late(facts: Facts, now_s: int) -> Iterator[Alert]:
     late, lapsed = facts.late, facts.lapsed
     if lapsed.count:
-        sentence = f"{plural(lapsed.count, 'box', 'boxes')} that call HQ have an expired certificate"
+        sentence = f"{plural(lapsed.count, 'box that calls HQ has', 'boxes that call HQ have')} an expired certificate"
         more = f"{late.count} more should have got another one long ago" if late.count else ""
         yield _alert(Kind.RENEWAL_LATE, Severity.CRITICAL, lapsed, sentence, now_s, besides=more)
     elif late.count:
-        sentence = f"{plural(late.count, 'box', 'boxes')} that call HQ should have got another certificate long ago"
+        sentence = (
+            plural(late.count, "box that calls HQ", "boxes that call HQ")
+            + " should have got another certificate long ago"
+        )
         yield _alert(Kind.RENEWAL_LATE, Severity.WARNING, late, sentence, now_s)
 
 
 def _stuck(facts: Facts, now_s: int) -> Iterator[Alert]:
     due, old = facts.unattended, facts.old_orders
     if due.count and due.since_s is not None and now_s - due.since_s >= UNATTENDED_S:
-        sentence = f"{plural(due.count, 'order')} could go on, and nobody works on them"
+        sentence = plural(
+            due.count, "order could go on, and nobody works on it", "orders could go on, and nobody works on them"
+        )
         yield _alert(Kind.ORDER_STUCK, Severity.CRITICAL, due, sentence, now_s)
     elif old.count:
         sentence = f"{plural(old.count, 'order')} got no certificate for more than a day"
@@ -86,9 +91,9 @@ def _not_served(facts: Facts, now_s: int) -> Iterator[Alert]:
     if not some.count:
         return
     sentence = (
-        f"{plural(held.count, 'box', 'boxes')} get no more certificates: the last two were never seen served"
+        f"{plural(held.count, 'box gets', 'boxes get')} no more certificates: the last two were never seen served"
         if held.count
-        else f"{plural(other.count, 'box', 'boxes')} do not serve the newest certificate, a day after it was issued"
+        else f"{plural(other.count, 'box does', 'boxes do')} not serve the newest certificate, issued over a day ago"
     )
     more = f"{other.count} more do not serve the newest one yet" if held.count and other.count else ""
     yield _alert(Kind.NOT_SERVED, Severity.WARNING, some, sentence, now_s, besides=more)
@@ -106,7 +111,7 @@ def _budget(facts: Facts, now_s: int) -> Iterator[Alert]:
             examples=tuple(each.bucket for each in sorted(short, key=lambda each: -each.waiting)[:3]),
         )
         severity = Severity.CRITICAL if urgent else Severity.WARNING
-        sentence = f"{plural(count, 'order')} wait because the limits of {issuer} are used up"
+        sentence = f"{plural(count, 'order waits', 'orders wait')} because the limits of {issuer} are used up"
         words = next((each.reason for each in short if each.reason), "")
         near = f"{urgent} of them for boxes whose certificate nears its end" if urgent else ""
         yield _of(issuer, _alert(Kind.BUDGET_SHORT, severity, some, sentence, now_s, urgent=near, the_CA_says=words))
@@ -209,7 +214,7 @@ def _revocations(facts: Facts, now_s: int) -> Iterator[Alert]:
 
 def _incidents(facts: Facts, now_s: int) -> Iterator[Alert]:
     for each in facts.incidents:
-        sentence = f"a reissue runs: {each.left} of {plural(each.marked, 'certificate')} are still to be replaced"
+        sentence = f"a reissue runs: {each.left} of {plural(each.marked, 'certificate')} still to be replaced"
         some = Some(count=max(each.marked, 1), since_s=each.started_s)
         alert = _alert(Kind.INCIDENT_RUNNING, Severity.WARNING, some, sentence, now_s, because=each.reason)
         yield _of(each.id, alert)

@@ -131,7 +131,7 @@ def _reason(error: smtplib.SMTPException) -> str:
     """What the server said, and which setting it is about."""
     if isinstance(error, smtplib.SMTPAuthenticationError):
         said = _said(error.smtp_code, error.smtp_error)
-        return f"it refused the log-in ({said}); see alerts.smtp_user and smtp_password_file"
+        return f"it refused the log-in ({said}); see alerts.smtp_user and alerts.smtp_password_file"
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         said = "; ".join(f"{who}: {_said(*answer)}" for who, answer in sorted(error.recipients.items()))
         return f"it refused every recipient ({said}); see alerts.email_to"
