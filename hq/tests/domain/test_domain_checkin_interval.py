@@ -34,6 +34,7 @@ SHORT_S = 160 * HOUR_S
         (90 * DAY_S, -DAY_S, SIX_HOURS_S, None, (3888, 4320)),
         (90 * DAY_S, -30 * DAY_S, SIX_HOURS_S, None, (19_440, 21_600)),
         (90 * DAY_S, 0, SIX_HOURS_S, 20_000, (18_000, 20_000)),  # a million boxes are told together
+        (90 * DAY_S, -DAY_S, SIX_HOURS_S, 60, (3888, 4320)),  # told long ago, in an incident of a few
         (90 * DAY_S, 0, 1, None, (1, 1)),  # a test's HQ
     ],
 )

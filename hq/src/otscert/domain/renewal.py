@@ -26,7 +26,7 @@ _WINDOW_SHARE = 50
 _SLACK_S = 300
 """Boxes call so much later than the moment at most, so that those of one moment do not call in one second."""
 _PATIENCE = 20
-"""A box that was told and does nothing is told again, ever more seldom: after so-manieth parts of the time it is due."""
+"""A box that was told and does nothing is told again, ever more seldom: after this part of the time that it is due."""
 
 
 _BEFORE_S = 24 * 3600
@@ -174,12 +174,11 @@ def next_checkin_s(
     """
     if life_s is not None:
         usual_s = min(usual_s, max(SOONEST_S, life_s // _WINDOW_SHARE))
-    if incident_s is not None:
+    if due_at_s is not None and due_at_s <= now_s:
+        # It was told; whoever renews is given another time with his order, so this is for the others.
+        usual_s = min(usual_s, max(SOONEST_S, (now_s - due_at_s) // _PATIENCE, incident_s or 0))
+    elif incident_s is not None:
         usual_s = min(usual_s, incident_s)
-    if due_at_s is None or due_at_s - now_s >= usual_s:
-        return max(1, round(usual_s * (0.9 + 0.1 * jitter)))
-    if due_at_s > now_s:
+    if due_at_s is not None and now_s < due_at_s < now_s + usual_s:
         return due_at_s - now_s + 1 + int(min(_SLACK_S, usual_s // 10) * jitter)
-    # It was told; whoever renews is given another time with his order, so this is for the others.
-    again_s = max(SOONEST_S, (now_s - due_at_s) // _PATIENCE, incident_s or 0)
-    return max(1, round(min(again_s, usual_s) * (0.9 + 0.1 * jitter)))
+    return max(1, round(usual_s * (0.9 + 0.1 * jitter)))
