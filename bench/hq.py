@@ -48,7 +48,11 @@ class HqFolder:
         pki.create(zone=ZONE, hosts=("127.0.0.1",), passphrase=None, now_s=int(time.time()))
         self.root_pem = data / "pki" / "root.pem"
         self._config = folder / "otscert.toml"
-        self._config.write_text(self._document(ca, max_in_flight, database_url), encoding="utf-8")
+        url_file = folder / "database_url"
+        url_file.write_text(database_url, encoding="utf-8")
+        url_file.chmod(0o600)
+        where = f'database_url_file = "{url_file}"\n' if database_url else ""
+        self._config.write_text(where + self._document(ca, max_in_flight), encoding="utf-8")
 
     def start(self, *, profile: Path | None = None) -> Child:
         """Start HQ and wait until it is ready; with `profile` under cProfile, which writes there at its end."""
@@ -62,9 +66,8 @@ class HqFolder:
             raise
         return child
 
-    def _document(self, ca: CaAddress, max_in_flight: int, database_url: str) -> str:
+    def _document(self, ca: CaAddress, max_in_flight: int) -> str:
         return f"""data_dir = "hq"
-database_url = "{database_url}"
 public_url = "{self.public_url}"
 [zone]
 origin = "{ZONE}"
