@@ -285,6 +285,12 @@ async def test_an_answer_that_is_truncated_or_from_nobody_is_a_dns_error() -> No
     resolver = await TxtResolver.open(*address)  # nobody listens there any more
     with pytest.raises(DnsCheckError, match="cannot be reached"):
         await resolver.txt("a.example")
+    asking = asyncio.create_task(resolver.txt("a.example", patience_s=20))
+    assert not (await asyncio.wait({asking}, timeout=0.3))[0]
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(TxtServer, local_addr=address)  # and there it is again
+    assert await asking == []
+    transport.close()
     await resolver.aclose()
 
 

@@ -60,7 +60,7 @@ async def _validate(state: State, authorization: Authorization) -> None:
     assert state.dns is not None
     name = f"_acme-challenge.{authorization.name}"
     try:
-        values = await state.dns.txt(name)
+        values = await state.dns.txt(name, patience_s=state.script.dns_patience_s)
     except DnsCheckError as error:
         _end(state, authorization, problem("dns", f"{name}: {error}", 400))
         return

@@ -13,10 +13,15 @@ from typing import cast
 TXT, IN = 16, 1
 TIMEOUT_S = 2.0
 TRIES = 3
+AGAIN_S = 0.1
 
 
 class DnsCheckError(Exception):
     """The server gave no usable answer; the text says which rcode, or that there was none."""
+
+
+class UnreachableError(DnsCheckError):
+    """Nobody listens at the server's address."""
 
 
 class TxtResolver(asyncio.DatagramProtocol):
@@ -45,14 +50,24 @@ class TxtResolver(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)  # which asyncio's own is not a subclass of
 
-    async def txt(self, name: str) -> list[bytes]:
-        """Return the TXT values at `name`, none for NXDOMAIN; raises DnsCheckError without an answer."""
-        for _ in range(TRIES):
+    async def txt(self, name: str, *, patience_s: float = 0.0) -> list[bytes]:
+        """Return the TXT values at `name`, none for NXDOMAIN; raises DnsCheckError without an answer.
+
+        A server that cannot be reached is asked again for `patience_s`.
+        """
+        time_s = asyncio.get_running_loop().time
+        until_s = time_s() + patience_s
+        tries = 0
+        while tries < TRIES:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     return await self._ask(name)
             except TimeoutError:
-                continue
+                tries += 1
+            except UnreachableError:
+                if time_s() >= until_s:
+                    raise
+                await asyncio.sleep(AGAIN_S)
         raise DnsCheckError(f"no answer for {name} TXT")
 
     async def _ask(self, name: str) -> list[bytes]:
@@ -86,7 +101,7 @@ class TxtResolver(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         for _, future in self._asked.values():
             if not future.done():
-                future.set_exception(DnsCheckError(f"the server cannot be reached: {exc}"))
+                future.set_exception(UnreachableError(f"the server cannot be reached: {exc}"))
 
 
 def _txt_values(data: bytes, question_bytes: int) -> list[bytes]:

@@ -126,6 +126,7 @@ class Script:
     strange_members: bool = False  # unknown challenge types without token, states, members
     http_urls: bool = False
     validation_problem: dict[str, Any] | None = None  # what every authorization ends with
+    dns_patience_s: float = 0.0  # how long it asks a DNS server again that cannot be reached
     eab_keys: dict[str, str] = field(default_factory=dict)  # kid -> MAC key in base64url; any: EAB is required
     profiles: dict[str, int] = field(
         default_factory=lambda: {"classic": 90 * 86400, "tlsserver": 45 * 86400, "shortlived": 160 * 3600}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from hq.tests.service.conftest import SetStage
@@ -114,6 +115,19 @@ async def test_a_rejected_identifier_fails_for_good(stage: SetStage) -> None:
         assert (reply.message["status"], "forbidden by policy" in reply.message["why"]) == ("failed", True)
         (await box.renew()).granted()  # and the box may try again
         assert (await ended(box)).message["status"] == "issued"
+
+
+@pytest.mark.parametrize("on", ["authorization", "challenge", "finalize"])
+async def test_the_order_that_a_failed_one_left_at_the_ca_is_used_by_the_boxes_next(on: Any, stage: SetStage) -> None:
+    """Let's Encrypt gives it back for the same names for a week: whoever calls it another's would wait as long."""
+    setting = await stage(Script(fates=(Fate(on=on, status=400, type="malformed"),)))
+    async with setting.hq() as scene:
+        box = scene.box()
+        await box.admit()
+        assert (await ended(box)).message["status"] == "failed"
+        (await box.renew()).granted()
+        assert (await ended(box)).message["status"] == "issued"
+        assert len(setting.ca.ledger.of("newOrder")) == 1
 
 
 async def test_an_invalid_authorization_begins_a_new_order_at_the_ca(stage: SetStage) -> None:

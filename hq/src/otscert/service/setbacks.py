@@ -180,7 +180,7 @@ class Setbacks:
             now_s=now_s,
             device_id=order.device_id,
             order_id=order.id,
-            data={"reason": fault.reason},
+            data={"reason": fault.reason, "ca_order": order.url},
         )
         return transaction.challenges.drop(order.id)
 

@@ -194,6 +194,9 @@ class Orders:
         columns = {"state": state, **changes}
         if state in _NOBODYS:
             columns |= {"lease_by": None, "lease_until_s": 0}
+        if state is OrderState.FAILED:
+            # A CA that reuses orders gives the same one to the box's next order, whose it is from then on.
+            columns["url"] = None
         assignments = ", ".join(f"{column} = ?" for column in columns)
         condition, values = unmoved(seen)
         try:
