@@ -16,11 +16,11 @@ from functools import partial
 from otscert.acme.fault import Remedy
 from otscert.ca.errors import CaError, CaUnreachableError
 from otscert.ca.issuer import RenewalAdvice
+from otscert.domain.budget import Rank
 from otscert.domain.device import may_work
 from otscert.domain.renewal import (
     ASK_AGAIN_S,
     LONGEST_ASK_S,
-    Lane,
     Window,
     ask_again_s,
     choose_moment,
@@ -203,9 +203,11 @@ class AskingWhen:
         decision = judge_renewal(
             not_before_s=certificate.not_before_s, not_after_s=certificate.not_after_s, now_s=now_s, window=window
         )
-        recalled = decision.lane is Lane.INCIDENT
+        recalled = decision.recalled
         if before is None and not recalled:
             return
+        if recalled:  # an order that waits for its turn already is as urgent as one that is made now
+            transaction.orders.raise_rank(certificate.device_id, Rank.INCIDENT)
         data = {
             "sha256": certificate.sha256,
             "from_s": window.start_s,
