@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,13 +21,14 @@ from otscert.api.device.routes import DeviceApi
 from otscert.api.http import BODY_S
 from otscert.api.room import Room
 from otscert.api.server import HEAD_S, HttpsServer
-from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
+from otscert.ca.connect import open_issuer
+from otscert.config import IssuerConfig
 from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.domain.admission import Model, Naming, Policy
 from otscert.domain.assurance import Contribution, Source
 from otscert.domain.limits import NONE_KNOWN, Limits
 from otscert.domain.quota import Quota
-from otscert.issuers import ACCOUNT_KEY
+from otscert.issuers import StoredAccount, issuer_settings
 from otscert.pki.answers import AnswerSigner
 from otscert.pki.files import PkiFolder
 from otscert.pki.seal import Seal
@@ -47,7 +48,6 @@ from otscert.service.signals import LocalSignals
 from otscert.service.topics import DUE
 from otscert.service.waiting import Waiting
 from otscert.service.worker import Worker
-from otscert.store.accounts import Account
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 from otscert.zones.server import DnsServer
@@ -162,6 +162,10 @@ class HqOptions:
 
     folder: Path
     ca: ScriptedCa | None = None
+    more_cas: Mapping[str, ScriptedCa] = field(default_factory=dict)
+    """CAs to fall back to, by the names of their issuers, in order of preference."""
+    issuer_settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the configuration says otherwise of an issuer (`IssuerConfig`)."""
     dns_port: int = 0
     models: Mapping[str, Model] = field(default_factory=default_models)
     tokens: Mapping[str, tuple[bytes, ...]] = field(
@@ -202,9 +206,14 @@ class RunningHq:
     issuer: Any = None
     """The CA account as the worker has it; None without a CA."""
 
+    issuer_configs: dict[str, IssuerConfig] = field(default_factory=dict)
+
     @property
     def url(self) -> str:
         return self.hq.public_url
+
+    async def show_caa(self) -> None:
+        self.zone.set_caa(await self.store.read(lambda transaction: transaction.caa.of(self.hq.issuers)))
 
     def wake(self) -> None:
         """Let the worker look at its queue now, as when the clock was moved."""
@@ -285,13 +294,18 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
         yield running
 
 
+def make_hq(clock: TestClock, process: str) -> Hq:
+    """What a use case knows that is tried without a running HQ, in a process of this name."""
+    return replace(_hq(HqOptions(folder=Path(), clock=clock), 1, b"secret"), process=process)
+
+
 def _hq(options: HqOptions, port: int, secret: bytes) -> Hq:
     return Hq(
         public_url=f"https://{LOOPBACK}:{port}",
         zone=ZONE,
         models=options.models,
         tokens=options.tokens,
-        issuers=(ISSUER,),
+        issuers=(ISSUER, *options.more_cas),
         limits={ISSUER: options.limits},
         checkin_s=options.checkin_s,
         hellos_per_address=options.hellos_per_address,
@@ -330,17 +344,22 @@ async def _zone(store: SqliteStore, options: HqOptions) -> Zone:
 async def _start_worker(
     running: RunningHq, options: HqOptions, ca: ScriptedCa, signals: LocalSignals, stack: AsyncExitStack
 ) -> None:
-    trust = options.folder / "ca.pem"
-    trust.write_text(ca.trust_pem)
-    settings = IssuerSettings(name=ISSUER, directory_url=ca.directory_url, trust_file=trust)
-    key = await _account_key(running, ca)
-    issuer: Any = MortalIssuer(await stack.enter_async_context(open_issuer(settings, key)), running.mortal)
-    running.issuer = issuer
+    accounts: dict[str, Any] = {}
+    for name, each in {ISSUER: ca, **options.more_cas}.items():
+        trust = options.folder / f"{name}.pem"
+        trust.write_text(each.trust_pem)
+        config = replace(issuer_config(name, each.directory_url, trust), **options.issuer_settings.get(name, {}))
+        running.issuer_configs[name] = config
+        settings, key = await issuer_settings(config, running.store, running.seal)
+        book = StoredAccount(issuer=config, store=running.store, seal=running.seal, caa_changed=running.show_caa)
+        opened = await stack.enter_async_context(open_issuer(settings, key, book=book))
+        accounts[name] = MortalIssuer(opened, running.mortal)
+    running.issuer = accounts[ISSUER]
     store: Any = MortalStore(running.store, running.mortal)
     issuance = Issuance(
         hq=running.hq,
         store=store,
-        accounts={ISSUER: issuer},
+        accounts=accounts,
         zone=running.zone,
         name_servers=OwnNameServers(servers=(running.dns,)),
         signals=signals,
@@ -363,14 +382,17 @@ async def _start_worker(
     stack.push_async_callback(stop)
 
 
-async def _account_key(running: RunningHq, ca: ScriptedCa) -> bytes:
-    def key(transaction: Transaction) -> bytes:
-        known = transaction.accounts.get(ISSUER)
-        if known is not None:
-            return known.key_sealed
-        sealed = running.seal.close(new_account_key(), purpose=ACCOUNT_KEY)
-        account = Account(issuer=ISSUER, directory_url=ca.directory_url, key_sealed=sealed, url="")
-        transaction.accounts.add(account, now_s=0)
-        return sealed
-
-    return running.seal.open(await running.store.write(key), purpose=ACCOUNT_KEY)
+def issuer_config(name: str, directory_url: str, trust: Path) -> IssuerConfig:
+    """What a configuration says of an issuer, with the terms agreed to."""
+    return IssuerConfig(
+        name=name,
+        directory_url=directory_url,
+        contact=(),
+        terms_agreed=True,
+        profile="tlsserver",
+        trust_file=trust,
+        eab_kid="",
+        eab_hmac_key="",
+        caa_identity="",
+        max_in_flight=8,
+    )

@@ -44,13 +44,14 @@ class Leader:
         loop = asyncio.get_running_loop()
         try:
             while True:
-                taken_s = loop.time()
-                if await self._take(name, held=loop.time() < held_until_s):
-                    held_until_s = taken_s + HOLD_S
-                elif loop.time() >= held_until_s or task is None:
+                asked_s = loop.time()
+                taken = await self._take(name, held=task is not None)
+                if taken:
+                    held_until_s = asked_s + HOLD_S
+                elif taken is False or loop.time() >= held_until_s:
                     await _end(task)
                     task = None
-                if task is None and loop.time() < held_until_s:
+                if taken and task is None:
                     _log.info("duty.taken", extra={"duty": name})
                     task = asyncio.create_task(work())
                 await self._wait(task)
@@ -59,8 +60,8 @@ class Leader:
             if task is not None:
                 await self._give_back(name)
 
-    async def _take(self, name: str, *, held: bool) -> bool:
-        """Take or keep the duty; False when it is another's, or nothing can be said."""
+    async def _take(self, name: str, *, held: bool) -> bool | None:
+        """Take or keep the duty; False when it is another's, None when the store says nothing."""
         by, now_s = self.hq.process, self.hq.now_s()
 
         def take(transaction: Transaction) -> bool:
@@ -74,7 +75,7 @@ class Leader:
             return await self.store.write(take)
         except StoreUnavailable as error:
             _log.warning("duty.not_known", extra={"duty": name, "reason": str(error)})
-            return False
+            return None
 
     async def _wait(self, task: asyncio.Task[None] | None) -> None:
         if task is None:
