@@ -46,6 +46,7 @@ from otscert.service.heartbeat import Heartbeat, OtherKeys
 from otscert.service.ports import Signals
 from otscert.service.signals import LocalSignals
 from otscert.service.zone_following import ZoneElsewhere
+from otscert.store.migrating import upgrade
 from otscert.store.opening import open_store
 from otscert.store.processes import Process
 
@@ -108,6 +109,7 @@ async def serve(
         if Role.API in roles:
             for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
                 _log.info("pki.renewed", extra={"certificate": name})
+        _upgrade(config)
         store = open_store(config)
         stack.push_async_callback(store.close)
         events_after = await store.read(lambda transaction: transaction.statistics.last_event())
@@ -215,6 +217,13 @@ async def _enter(parts: Parts, stack: AsyncExitStack) -> Heartbeat:
 
 async def _nothing_to_fill() -> None:
     """This process has no zone: who answers DNS fills it there, when told to read again itself."""
+
+
+def _upgrade(config: Config) -> None:
+    """Bring SQLite of an older release up to date, with a backup; PostgreSQL waits for the administrator and his."""
+    if not config.database_url and (done := upgrade(config)) is not None:
+        changed = {"from_schema": done.found, "to_schema": done.version, "backup": str(done.backup)}
+        _log.warning("store.upgraded", extra=changed)
 
 
 def _live(config: Config) -> Live:

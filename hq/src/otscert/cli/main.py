@@ -13,6 +13,7 @@ from otscert.cli import (
     budget,
     cert,
     config,
+    database_group,
     demo,
     device,
     doctor,
@@ -79,6 +80,7 @@ def build(*, decorated: bool = True) -> typer.Typer:
         "reissue": reissue,
         "issuer": issuer,
         "config": config,
+        "database": database_group,
         "hq-root": hq_root,
         "factory": factory,
     }.items():

@@ -25,6 +25,11 @@ def use(session: Session) -> None:
         check_version(found)
 
 
+def claim_alone(session: Session) -> bool:
+    """Say that this session changes the schema; False while others use the database."""
+    return _holds(session, f"SELECT pg_try_advisory_lock({IN_USE})")
+
+
 def version(session: Session) -> int | None:
     """The version of the schema; None: the database has no tables of HQ."""
     (there,) = session.execute("SELECT to_regclass('alembic_version') IS NOT NULL").fetchone() or (False,)

@@ -18,8 +18,8 @@ class OlderSchema(StoreError):
 
     def __init__(self, found: int) -> None:
         super().__init__(
-            f"the database has schema {found}, this release needs {SCHEMA_VERSION}: `otscert serve` upgrades it when it"
-            " starts, and so does `otscert database upgrade` while HQ does not run"
+            f"the database has schema {found}, this release needs {SCHEMA_VERSION}: stop HQ and run `otscert database"
+            " upgrade` (`otscert serve` upgrades SQLite by itself when it starts)"
         )
         self.found = found
 
