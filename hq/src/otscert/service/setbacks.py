@@ -21,7 +21,8 @@ from otscert.store.transaction import Transaction
 
 _REST_S = 24 * 3600
 """How often it is looked whether an order may go on that nothing is done for; whatever ends the rest wakes it."""
-_MOVES_AFTER_S = 5
+_MOVES_AT_ONCE = 20
+"""After so many runs an order that no issuer serves goes from one to the other no quicker than it is tried again."""
 _PAUSED_S = 6 * 3600
 """How often it is tried whether somebody has followed the CA's link."""
 _ISSUERS_FAULT = frozenset({Trouble.ISSUER, Trouble.ACCOUNT, Trouble.PAUSED})
@@ -76,7 +77,8 @@ class Setbacks:
             if restart or moves or fault.remedy is Remedy.PERMANENT:
                 give_back(self.hq, transaction, reached)
             if moves:
-                return self._move(transaction, reached, fault, choice, next_at_s=now_s + min(wait_s, _MOVES_AFTER_S))
+                next_at_s = now_s if reached.attempt < _MOVES_AT_ONCE else now_s + wait_s
+                return self._move(transaction, reached, fault, choice, next_at_s=next_at_s)
             if fault.remedy is Remedy.PERMANENT:
                 return self._fail(transaction, reached, fault, now_s=now_s)
             if fault.remedy is Remedy.PARK:
