@@ -73,7 +73,12 @@ SETTINGS: tuple[Setting, ...] = (
         [],
         "Addresses or networks of reverse proxies; only behind these is the last X-Forwarded-For entry believed.",
     ),
-    _setting("checkin_s", Kind.NUMBER, 21_600, "How often a box calls when nothing is due, in seconds."),
+    _setting(
+        "checkin_s",
+        Kind.NUMBER,
+        21_600,
+        "How often a box calls when nothing is due, in seconds; a fiftieth of its certificate's life at the latest.",
+    ),
     _setting("zone.origin", Kind.TEXT, REQUIRED, "The DNS zone that is delegated to HQ and used for nothing else."),
     _setting(
         "zone.name_servers",
