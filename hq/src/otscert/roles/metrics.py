@@ -33,7 +33,9 @@ async def start_metrics(
         room=room,
         pki=parts.pki,
         database=config.database,
-        overviews=Overviews(store=parts.store, checkin_s=config.checkin_s, events_after=events_after),
+        overviews=Overviews(
+            store=parts.store, checkin_s=config.checkin_s, events_after=events_after, channels=parts.live.channels
+        ),
     )
     app, places, taken = metrics_app(scraping), Room(most=MOST_CONNECTIONS), []
     for host, port in config.listen_metrics:

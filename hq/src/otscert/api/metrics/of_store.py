@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import Metric
 
 from otscert.api.metrics.families import counter, gauge
+from otscert.api.metrics.of_alerts import told
 from otscert.api.metrics.overview import Overview
 from otscert.domain.order import TERMINAL, OrderState
 from otscert.store.statistics import DeviceGroup, Waiting
 
 WATCHED_EVENTS = (
+    "alert.undelivered",
     "clone.frozen",
     "config.refused",
     "hq.leaf_ends",
@@ -57,6 +59,7 @@ def families(overview: Overview, events: Mapping[str, int], *, now_s: int) -> It
         "How long the first of them has waited; 0 when none does.",
         {(): _age_s(overview.revocations, now_s)},
     )
+    yield from told(overview.telling)
     kinds = dict.fromkeys(WATCHED_EVENTS, 0) | dict(events)
     yield counter(
         "events",

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
+from otscert.api.metrics import of_alerts
+from otscert.api.metrics.of_alerts import Telling
 from otscert.store.statistics import DAY_S, DeviceGroup, DueGroup, Waiting
 from otscert.store.transaction import Transaction
 
@@ -51,6 +53,7 @@ class Overview:
     revocations: Waiting
     last_issued: Mapping[str, int]
     took_s: float
+    telling: Telling = field(default_factory=Telling)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +63,8 @@ class Overviews:
     store: Surveys
     checkin_s: int
     events_after: int
+    channels: Collection[str] = ()
+    """Those through which people are told; may change while it is used."""
     least_age_s: float = LEAST_AGE_S
     _newest: Overview | None = None
     _made_s: float = 0.0
@@ -88,11 +93,13 @@ class Overviews:
         began_s = time.monotonic()
         last_event = transaction.statistics.last_event()
         events = transaction.statistics.events(after_id=self.events_after, until_id=last_event)
-        overview = look(transaction, now_s=now_s, checkin_s=self.checkin_s, began_s=began_s)
+        overview = look(transaction, now_s=now_s, checkin_s=self.checkin_s, began_s=began_s, channels=self.channels)
         return overview, last_event, events
 
 
-def look(transaction: Transaction, *, now_s: int, checkin_s: int, began_s: float) -> Overview:
+def look(
+    transaction: Transaction, *, now_s: int, checkin_s: int, began_s: float, channels: Collection[str] = ()
+) -> Overview:
     statistics = transaction.statistics
     calling_since_s = now_s - max(DAY_S, CHECKINS_MISSED * checkin_s)
     certificates = statistics.certificates(now_s=now_s)
@@ -112,5 +119,6 @@ def look(transaction: Transaction, *, now_s: int, checkin_s: int, began_s: float
         webhooks=statistics.asked_webhooks(),
         revocations=statistics.revocations(),
         last_issued=statistics.last_issued(),
+        telling=of_alerts.look(transaction, channels),
         took_s=time.monotonic() - began_s,
     )
