@@ -106,7 +106,7 @@ def revocations(installed: Installation) -> list[tuple[str, int]]:
     return write(
         installed,
         lambda transaction: [
-            (each.certificate_sha256, each.reason) for each in transaction.revocations.due(now_s=NOW_S + 9, limit=9)
+            (each.certificate_sha256, each.reason) for each in transaction.revocations.due(now_s=NOW_S + DAY_S, limit=9)
         ],
     )
 
@@ -175,6 +175,7 @@ def test_a_list_of_serial_numbers_and_the_key_of_a_box_select(installed: Install
         (["reissue", "--where", "key=" + "ab" * 32], "SubjectPublicKeyInfo"),
         (["reissue", "--where", f"issuer={LE}", "--revoke", "hold"], "keyCompromise"),
         (["reissue", "--where", f"issuer={LE}", "--revoke", "keyCompromise"], "--yes"),
+        (["reissue", "--where", f"issuer={LE}", "--reason", "x" * 201], "200 characters"),
         (["reissue", "--json", "status"], "behind its name"),
         (["reissue", "status", "nothing"], "no incident"),
         (["reissue", "end", "nothing"], "no incident"),

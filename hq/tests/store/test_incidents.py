@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hq.tests.store.rows import certificate, device, fill, order
+from hq.tests.store.rows import certificate, device, fill, hello, order
 
 from otscert.domain.budget import Rank
 from otscert.domain.device import DeviceState
@@ -15,7 +15,9 @@ from otscert.domain.key_index import KeyIndex
 from otscert.domain.order import OrderState
 from otscert.domain.recall import CrlReason, Where, describe
 from otscert.service import incidents
+from otscert.service.enroll_checks import refuse_known_key
 from otscert.service.recalls import call_within_s, recall_of, settle
+from otscert.service.refusal import Refusal
 from otscert.store.incidents import Incident
 from otscert.store.transaction import Transaction
 
@@ -193,6 +195,24 @@ async def test_a_compromised_key_is_never_taken_again_and_its_certificates_are_r
         True,
         False,
     ]
+
+
+async def test_who_comes_with_a_compromised_key_is_told_so(store: Store) -> None:
+    await store.write(partial(fleet, count=2))
+    await store.write(partial(run, where=Where(key=b"key1"), revoke=CrlReason.KEY_COMPROMISE))
+
+    def refusals(transaction: Transaction) -> list[str]:
+        found = []
+        for number in (1, 2):
+            index = KeyIndex(spki_sha256=b"key%d" % number, x_coordinate=b"x%d" % number)
+            with pytest.raises(Refusal) as refused:
+                refuse_known_key(transaction, index, hello())
+            found.append(str(refused.value))
+        return found
+
+    compromised, used = await store.read(refusals)
+    assert "compromised" in compromised
+    assert "used before" in used
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from otscert.service.revoke_now import Revoked, revoke_now
 from otscert.store.incidents import Found
 from otscert.store.transaction import Transaction
 
+_LONGEST_TEXT = 200
+
 
 def new_id() -> str:
     """The id of an incident: short enough to type, since there are a few of them."""
@@ -35,9 +37,16 @@ def reason_option(text: str, option: str) -> CrlReason:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
+def check_text(text: str, option: str) -> None:
+    """Refuse a text that is too long to be sent to boxes; raises `typer.BadParameter`."""
+    if len(text) > _LONGEST_TEXT or not text.isprintable():
+        raise typer.BadParameter(f"one line of at most {_LONGEST_TEXT} characters", param_hint=option)
+
+
 def revoke(config: Path | None, text: str, reason_text: str, why: str, *, yes: bool, as_json: bool) -> None:
     """Revoke; raises `CommandFailed` where nothing is left to revoke, or nobody said yes."""
     reason = reason_option(reason_text, "--reason")
+    check_text(why, "--why")
     loaded, now_s = load_config(config), int(time.time())
     found = database.read(loaded, lambda transaction: _valid(transaction, loaded, text, now_s=now_s))
     if not yes:

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from otscert.cli import database, show
-from otscert.cli.cert_revoke import confirm, new_id, reason_option
+from otscert.cli.cert_revoke import check_text, confirm, new_id, reason_option
 from otscert.cli.certificate_lookup import find_certificates
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import load_config
@@ -68,6 +68,7 @@ def reissue(
 ) -> None:
     """Mark what fits, or say what would be; raises `CommandFailed`."""
     revoke = reason_option(revoke_text, "--revoke") if revoke_text else None
+    check_text(reason, "--reason")
     asked = _asked(texts)
     loaded = load_config(config)
     where, serials = _looked_up(loaded, asked)
@@ -102,7 +103,9 @@ def _looked_up(config: Config, asked: Asked) -> tuple[Where, list[str]]:
     if where.issuer is not None and where.issuer not in {issuer.name for issuer in config.issuers}:
         typer.echo(f"Note: the configuration has no issuer {show.printable(where.issuer)!r} any more.", err=True)
     if where.model is not None and where.model not in config.models:
-        raise CommandFailed(f"there is no model {show.printable(where.model)!r}: otscert model list shows them")
+        if not database.read(config, lambda transaction: transaction.incidents.devices(where.model)):
+            raise CommandFailed(f"there is no model {show.printable(where.model)!r}: otscert model list shows them")
+        typer.echo(f"Note: the configuration has no model {show.printable(where.model)!r} any more.", err=True)
     return (
         Where(
             issuer=where.issuer,
