@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= true
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint fmt types contracts demo bench lab pins clean $(TEST_STEPS)
+.PHONY: help install parts test lint fmt types contracts demo bench lab pins year clean $(TEST_STEPS)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ demo: install ## a real CA, HQ and a box on this machine: a browser-trusted page
 
 bench: install parts ## measure, print, and write docs/benchmarks.md
 	@$(BIN)/python -m bench
+
+year: install ## 1,000 boxes through a year of outages in virtual time; prints the CAs' ledger, fails when a certificate lapsed
+	@$(BIN)/python -m tests.year
 
 lab: install ## the twin laboratory: one image booted twice without randomness (QEMU); docs/twin-lab.md
 	@$(PARTS_PYTHON) -m parts.fetch qemu qemu-modules qemu-data seabios linux busybox openssl
