@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from otscert.acme.account import ExternalAccount
 from otscert.acme.fault import Remedy
-from otscert.acme.order import OrderStatus
+from otscert.acme.order import OrderStatus, new_order_payload
 from otscert.ca import AcmeIssuer, CaError, IssuerSettings, new_account_key, open_issuer
 from otscert.ops.pebble import Pebble, PebbleNotFoundError, find_pebble, start_pebble
 from tests.scripted_ca.obtain import make_csr, obtain, prove, until_moved
@@ -85,10 +85,12 @@ async def test_the_profile_is_asked_for_where_it_is_offered(start_newest: Start)
     assert (chain.leaf.not_after - chain.leaf.not_before).total_seconds() == pytest.approx(160 * 3600, abs=2)
 
 
-async def test_an_unknown_profile_is_refused_for_good(start_newest: Start) -> None:
+async def test_an_unknown_profile_is_refused_for_good_and_never_asked_for(start_newest: Start) -> None:
     async with _issuer(start_newest()) as issuer:
-        with pytest.raises(CaError) as caught:
-            await issuer.open_order(_names("a"), profile="antique")
+        assert (await issuer.open_order(_names("a"), profile="antique")).profile == "tlsserver"
+        payload = new_order_payload(_names("a"), profile="antique", replaces=None)
+        with pytest.raises(CaError, match="invalidProfile") as caught:
+            await issuer._post((await issuer.directory()).new_order, payload)
     assert caught.value.fault.remedy is Remedy.PERMANENT
 
 

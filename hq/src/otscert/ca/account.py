@@ -80,8 +80,16 @@ async def change_key(client: AcmeClient, account_url: str, new: AccountKey) -> N
 
 
 async def agree_to_terms(client: AcmeClient, account_url: str) -> None:
-    """Say that a person has agreed to the CA's terms as they are now; raises CaError."""
-    await client.post(account_url, {"termsOfServiceAgreed": True}, kid=account_url, asked=Asked.ACCOUNT)
+    """Say that a person has agreed to the CA's terms as they are now; raises CaError.
+
+    RFC 8555 section 7.3.3 leaves to the CA how it learns that; a "server SHOULD ignore any updates to ... the
+    'termsOfServiceAgreed' field" (7.3.2), and Pebble calls one with nothing else in it malformed: that is no error.
+    """
+    try:
+        await client.post(account_url, {"termsOfServiceAgreed": True}, kid=account_url, asked=Asked.ACCOUNT)
+    except CaError as error:
+        if error.fault.problem is None or error.fault.problem.name != "malformed":
+            raise
 
 
 def lost(account_url: str) -> CaError:
