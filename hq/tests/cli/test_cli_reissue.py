@@ -278,7 +278,7 @@ def test_a_run_killed_in_the_middle_goes_on_when_it_is_given_again(installed: In
 
     write(installed, add)
     arguments = [sys.executable, "-m", "otscert", "reissue", "--where", f"issuer={LE}", "--json"]
-    process = subprocess.Popen(arguments, cwd=installed.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(arguments, cwd=installed.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
         while not (marked := recalled(installed)) and process.poll() is None and time.monotonic() < deadline:
@@ -286,8 +286,6 @@ def test_a_run_killed_in_the_middle_goes_on_when_it_is_given_again(installed: In
         os.kill(process.pid, signal.SIGKILL)
     finally:
         process.wait()
-        process.stdout.close()
-        process.stderr.close()
     marked = recalled(installed)
     assert 0 < len(marked) < 4005
     (begun,) = as_json(installed, "reissue", "status")["incidents"]

@@ -51,7 +51,8 @@ async def renewed(box: Box) -> str:
     return await issued(box)
 
 
-async def told(box: Box, served: str) -> tuple[list[str], int]:
+async def told(box: Box, served: str) -> tuple[list[str], Any]:
+    """The commands with their reasons, and in how many seconds the box is to call again."""
     answer = (await box.check_in(served_sha256=served)).message
     return [f"{command['name']}: {command['reason']}" for command in answer["commands"]], answer["next_checkin_s"]
 
