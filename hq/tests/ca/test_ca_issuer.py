@@ -196,6 +196,17 @@ async def test_an_unfinished_order_is_found_in_the_list_over_several_pages(issue
         assert found.url == lost.url
 
 
+async def test_an_order_of_the_list_that_is_gone_does_not_end_the_search(issuer_of: OpenIssuer) -> None:
+    script = Script(list_orders=True, reuse_orders=False)
+    async with start_scripted_ca(script) as ca, issuer_of(ca) as issuer:
+        lost = await issuer.open_order(NAMES)
+        await issuer.open_order(["gone.boxes.example"])
+        ca.add_fates(Fate(on="order", status=404, type="malformed", name="gone.boxes.example"))
+        found = await issuer.find_order(NAMES)
+        assert found is not None
+        assert found.url == lost.url
+
+
 async def test_alternate_chains_are_chosen_by_their_root(issuer_of: OpenIssuer) -> None:
     async with start_scripted_ca(Script(alternates=2)) as ca, issuer_of(ca) as issuer:
         for root in (*ca.state.issuance.root_names, "Nobody's Root"):

@@ -128,11 +128,20 @@ class AcmeIssuer:
         wanted = frozenset(name.lower() for name in names)
         urls = await self._order_urls()
         for start in range(0, len(urls), _LOOK_AT_ONCE):
-            for polled in await _all(map(self.order, urls[start : start + _LOOK_AT_ONCE])):
-                unfinished = polled.order.status in {OrderStatus.PENDING, OrderStatus.READY}
-                if unfinished and polled.order.names == wanted:
-                    return polled.order
+            for order in await _all(map(self._listed, urls[start : start + _LOOK_AT_ONCE])):
+                unfinished = order is not None and order.status in {OrderStatus.PENDING, OrderStatus.READY}
+                if order is not None and unfinished and order.names == wanted:
+                    return order
         return None
+
+    async def _listed(self, url: str) -> Order | None:
+        """An order of the list; None for one that is gone: that of another box must not end the search, or this one."""
+        try:
+            return (await self.order(url)).order
+        except CaError as error:
+            if error.fault.problem is not None and error.fault.problem.status == 404:
+                return None
+            raise
 
     async def challenges(self, order: Order) -> tuple[Dns01Challenge, ...]:
         """Return what is still to be proved, one dns-01 challenge for each pending authorization of `order`.
