@@ -15,11 +15,11 @@ import pytest
 
 from tests.harness.box import Box, open_session
 from tests.harness.ports import free_port
-from tests.harness.several import HOST, Several, certificate_of, several
+from tests.harness.several import HOST, Several, certificate_of, eventually, several
 from tests.scripted_ca import Script, ScriptedCa, start_scripted_ca
 
 BOXES = 12
-SLOW_CA = Script(processing_s=2.0, list_orders=True)
+SLOW_CA = Script(processing_s=1.5, list_orders=True)
 
 
 class Stage:
@@ -43,26 +43,28 @@ async def stage(tmp_path: Path, postgres_url: str) -> AsyncIterator[Stage]:
 
 async def test_orders_of_a_killed_and_of_a_stopped_worker_are_finished_once(stage: Stage) -> None:
     hq = stage.hq
-    first = await hq.start("api,worker,dns")
-    killed, stopped = await asyncio.gather(hq.start("worker"), hq.start("worker"))
+    first, killed, stopped = await asyncio.gather(*map(hq.start, ("api,worker,dns", "worker", "worker")))
     boxes = [stage.box() for _ in range(BOXES)]
     await asyncio.gather(*(box.admit() for box in boxes))
     waiting = [asyncio.create_task(certificate_of(box)) for box in boxes]
-    async with asyncio.timeout(10):
-        while not {killed.pid, stopped.pid} <= (await hq.working()).keys():
-            await asyncio.sleep(0.05)
+
+    async def all_work() -> bool:
+        return {killed.pid, stopped.pid} <= (await hq.working()).keys()
+
+    await eventually(all_work, within_s=10)
     stopped.send(signal.SIGSTOP)
     killed.send(signal.SIGKILL)
-    left = await hq.working()
-    assert left[stopped.pid] and left[killed.pid]
+    assert await all_work()
     async with asyncio.timeout(40):
         chains = await asyncio.gather(*waiting)
     stopped.send(signal.SIGCONT)
 
     assert len(set(chains)) == BOXES
-    async with asyncio.timeout(10):  # it finds out what it has lost
-        while not (stopped.lines("order.taken_over") or stopped.lines("order.put_back")):
-            await asyncio.sleep(0.05)
+
+    async def found_out() -> bool:
+        return bool(stopped.lines("order.taken_over") or stopped.lines("order.put_back"))
+
+    await eventually(found_out, within_s=10)
     late = stage.box()
     await late.admit()
     await asyncio.wait_for(certificate_of(late), 20)
@@ -81,13 +83,11 @@ async def test_orders_of_a_killed_and_of_a_stopped_worker_are_finished_once(stag
 async def test_a_poll_at_one_process_ends_when_the_worker_of_another_one_has_finished(stage: Stage) -> None:
     hq = stage.hq
     other_port = free_port()
-    await asyncio.gather(hq.start("api,dns"), hq.start("api", port=other_port))
+    await asyncio.gather(hq.start("api,dns"), hq.start("api", port=other_port), hq.start("worker"))
     box, twin = stage.box(), stage.box()
     await asyncio.gather(box.admit(), twin.admit())
     twin.at = f"https://{HOST}:{other_port}"
     polls = [asyncio.create_task(each.poll()) for each in (box, twin)]
-    await asyncio.sleep(0)
-    await hq.start("worker")
     replies = await asyncio.wait_for(asyncio.gather(*polls), 20)
     answered_s = time.time()
 

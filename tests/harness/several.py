@@ -1,4 +1,4 @@
-"""Several real `otscert serve` on one PostgreSQL and one folder, each with roles of its own; to be killed and stopped."""
+"""Several real `otscert serve` on one PostgreSQL and one folder, with roles of their own, to be killed and stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,8 @@ from tests.scripted_ca import ScriptedCa
 
 HOST = "127.0.0.1"
 ZONE = "boxes.example.com"
-READY_S = 30.0
+READY_S = 60.0
+_LOOK_S = 0.05
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,6 +65,7 @@ class Several:
     device_port: int
     dns_port: int
     members: list[Member] = field(default_factory=list)
+    _started: int = 0
 
     async def start(self, roles: str, *, port: int = 0, fails: bool = False, **settings: str) -> Member:
         """Start a process and wait until it is ready; `port` is that of its device API, if not the public one."""
@@ -74,7 +76,8 @@ class Several:
             **settings,
         }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OTSCERT_")}
-        log = self.folder / f"log-{len(self.members)}"
+        self._started += 1
+        log = self.folder / f"log-{self._started}"
         with log.open("wb") as out:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "otscert", "serve", "--json", "--role", roles),
@@ -132,14 +135,21 @@ async def several(folder: Path, ca: ScriptedCa, dns_port: int, database_url: str
 
 async def certificate_of(box: Box) -> str:
     """Poll as a box does until the order has ended; returns the chain."""
-    while (reply := await box.poll()).message["status"] == "waiting":
+    reply = await box.poll()
+    while reply.message["status"] == "waiting":
         await asyncio.sleep(min(1.0, reply.message.get("retry_after", 0)))
+        reply = await box.poll()
     assert reply.message["status"] == "issued", reply.message
     return str(reply.message["chain"])
 
 
-def roles_in(rows: Sequence[tuple[Any, ...]]) -> list[str]:
-    return sorted(str(row[0]) for row in rows)
+async def eventually(so: Callable[[], Awaitable[bool]], *, within_s: float) -> None:
+    """Look until it is so."""
+    for _ in range(round(within_s / _LOOK_S)):
+        if await so():
+            return
+        await asyncio.sleep(_LOOK_S)
+    raise AssertionError(f"it did not become so within {within_s} s")
 
 
 def _config(url: str, dns_port: int, directory_url: str) -> str:
