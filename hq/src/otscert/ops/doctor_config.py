@@ -32,6 +32,7 @@ def setting_warnings(config: Config) -> list[Finding]:
         *_issuers(config),
         *_listeners(config),
         *_zone(config),
+        *_processes(config),
         *_glue(config),
         *_public_url(config),
     ]
@@ -91,7 +92,16 @@ def _policies(config: Config, name: str, model: Model) -> Iterator[Finding]:
 
 
 def _issuers(config: Config) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
     for issuer in config.issuers:
+        other = seen.setdefault(issuer.directory_url, issuer.name)
+        if other != issuer.name:
+            yield warning(
+                f"issuer.{issuer.name}.directory_url.twice",
+                f"the issuers {other} and {issuer.name} are the same CA",
+                why="when it is down, both are; and its limits count by domain, not by account",
+                mend="take one of them out, or give the second one another CA",
+            )
         if not issuer.terms_agreed:
             yield warning(
                 f"issuer.{issuer.name}.terms_agreed",
@@ -106,6 +116,18 @@ def _issuers(config: Config) -> Iterator[Finding]:
                 why="browsers do not trust what it issues",
                 mend="use the CA's production directory, under another issuer name, once boxes come up",
             )
+
+
+def _processes(config: Config) -> Iterator[Finding]:
+    """A database that processes can share, and nobody said which of them answer the zone."""
+    if config.database_url and not config.zone.check_servers:
+        yield warning(
+            "zone.check_servers",
+            "zone.check_servers is empty, and database_url lets several HQ processes share the work",
+            why="a worker asks its own DNS server only whether a challenge is served, while the CA may ask another one;"
+            " a worker without the role dns does not start",
+            mend="name host:port of every process with the role dns, also if there is only one (docs/processes.md)",
+        )
 
 
 def _listeners(config: Config) -> Iterator[Finding]:
