@@ -300,6 +300,13 @@ def _issuer(reader: Reader, name: str) -> IssuerConfig:
     kid, key = reader.get(f"{prefix}eab_kid"), reader.secret(f"{prefix}eab_hmac_key")
     if bool(kid) != bool(key):
         raise ConfigError(f"{prefix}eab_kid and {prefix}eab_hmac_key belong together; one of them is missing")
+    try:
+        b64.decode(key.strip().rstrip("="), what="the key")
+    except WireError as error:
+        # Never quoted: it is a secret, and a slip in it is one letter.
+        raise ConfigError(
+            f"{prefix}eab_hmac_key is not base64url (letters, digits, - and _): copy it again from the CA's page"
+        ) from error
     return IssuerConfig(
         name=name,
         directory_url=directory_url,

@@ -13,12 +13,15 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from otscert.acme.directory import Meta
 from otscert.ca.answer import Answer
 from otscert.config import IssuerConfig
+from otscert.domain.breaker import Breaker
 from otscert.ops.doctor import run_checks
+from otscert.ops.doctor_accounts import judge_caa, judge_issuers
 from otscert.ops.doctor_finding import Finding, Outcome, any_failed, failed, ok, unknown, warning
 from otscert.ops.doctor_folder import check_folder
 from otscert.ops.doctor_issuer import judge_clock, judge_meta
 from otscert.ops.doctor_keys import check_clock_floor, check_keys
 from otscert.pki.files import PkiFolder
+from otscert.store.issuers import AccountProblem, Issuer
 
 DAY_S = 86_400
 MADE_S = 1_790_000_000
@@ -156,3 +159,40 @@ def test_only_what_failed_is_wrong() -> None:
     well = [ok("a", ""), warning("b", "", why="", mend=""), unknown("c", "")]
     assert not any_failed(well)
     assert any_failed([*well, failed("d", "", why="", mend="")])
+
+
+ANSWERING = Issuer(name="a", last_success_s=MADE_S)
+DOWN = Issuer(
+    name="b", breaker=Breaker(failures=7, failing_since_s=MADE_S, open_until_s=MADE_S + 300, reason="refused")
+)
+LOST = Issuer(
+    name="b",
+    breaker=DOWN.breaker,
+    problem=AccountProblem(kind="lost", reason="no such account", link="", since_s=MADE_S),
+)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ([ANSWERING], {"issuer.a.state": Outcome.OK}),
+        ([Issuer(name="a")], {}),  # nothing is known yet
+        ([ANSWERING, DOWN], {"issuer.a.state": Outcome.OK, "issuer.b.state": Outcome.WARNING}),
+        ([ANSWERING, LOST], {"issuer.a.state": Outcome.OK, "issuer.b.state": Outcome.WARNING}),
+        ([DOWN], {"issuer.b.state": Outcome.FAILED}),
+        ([LOST], {"issuer.b.state": Outcome.FAILED}),
+    ],
+)
+def test_an_issuer_in_trouble_is_a_failure_when_no_other_is_left(
+    known: list[Issuer], expected: dict[str, Outcome]
+) -> None:
+    found = list(judge_issuers(known, preference=("a", "b"), now_s=MADE_S + 60))
+    assert {finding.check: finding.outcome for finding in found} == expected
+    assert all(finding.mend for finding in found if finding.outcome is not Outcome.OK)
+
+
+def test_caa_records_name_every_account_or_there_are_none() -> None:
+    assert judge_caa({"a": ["ca.example; accounturi=x"], "b": ["cb.example"]}).outcome is Outcome.OK
+    found = judge_caa({"a": ["ca.example; accounturi=x"], "b": [""]})
+    assert (found.outcome, "b does not say" in found.what) == (Outcome.WARNING, True)
+    assert "issuer.b.caa_identity" in found.mend

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from otscert.config import Config
+from otscert.ops.doctor_accounts import check_accounts
 from otscert.ops.doctor_config import file_warnings, setting_warnings
 from otscert.ops.doctor_delegation import check_delegation
 from otscert.ops.doctor_finding import Finding, ok, unknown
@@ -48,6 +49,7 @@ async def examine(
         "HQ": check_hq(config),
         "delegation": check_delegation(config.zone, resolver, **({"port": resolver[1]} if resolver else {})),
         **{f"CA {issuer.name}": check_reachable(issuer) for issuer in config.issuers},
+        "issuers": check_accounts(config),
         "clock": _each([check_clock_floor(pki, now_s=now_s)]),
     }
     return await run_checks(checks, on_slow=on_slow)

@@ -31,6 +31,10 @@ class CaaRecords:
         values = {value for issuer in issuers for value in self._of(issuer)}
         return [] if "" in values else sorted(values)
 
+    def values_of(self, issuer: str) -> list[str]:
+        """The values for one issuer; "" stands for a CA that does not say what it is called."""
+        return self._of(issuer)
+
     def _of(self, issuer: str) -> list[str]:
         rows = self._sql("SELECT value FROM caa_record WHERE issuer = ? ORDER BY value", (issuer,))
         return [row[0] for row in rows]
