@@ -12,16 +12,17 @@ from tests.scripted_ca.buckets import TokenBuckets
 
 START_MS = 1_800_000_000_000
 PERIODS = st.sampled_from([600, 3600, 10_800, 604_800])
-QUOTAS = st.builds(Quota, count=st.integers(2, 400), period_s=PERIODS)
+QUOTAS = st.builds(Quota, count=st.integers(2, 8), period_s=PERIODS)
 ORDERS = st.lists(
     st.tuples(
-        st.integers(0, 400_000),  # ms since the one before
+        st.one_of(st.integers(0, 400_000), st.none()),  # ms since the one before; None: as long as HQ said
         st.integers(0, BEHIND_MS),  # ms on the way to the CA
         st.sampled_from(Rank),
         st.sampled_from([Exemption.NONE, Exemption.NONE, Exemption.NONE, Exemption.SAME_NAMES, Exemption.ARI_WINDOW]),
         st.integers(0, 3),  # which box
     ),
-    max_size=250,
+    min_size=10,
+    max_size=120,
 )
 KINDS = (LimitKind.ORDERS_PER_ACCOUNT, LimitKind.CERTIFICATES_PER_DOMAIN, LimitKind.CERTIFICATES_PER_NAMES)
 
@@ -29,19 +30,20 @@ KINDS = (LimitKind.ORDERS_PER_ACCOUNT, LimitKind.CERTIFICATES_PER_DOMAIN, LimitK
 @settings(max_examples=120, deadline=None)
 @given(st.tuples(QUOTAS, QUOTAS, QUOTAS), ORDERS)
 def test_no_order_that_hq_lets_go_finds_an_empty_bucket_at_the_ca(
-    quotas: tuple[Quota, Quota, Quota], orders: list[tuple[int, int, Rank, Exemption, int]]
+    quotas: tuple[Quota, Quota, Quota], orders: list[tuple[int | None, int, Rank, Exemption, int]]
 ) -> None:
     by_kind = dict(zip(KINDS, quotas, strict=True))
     limits = Limits(name="ca", by_kind=by_kind, per_second={}, renewals_exempt=True, same_names_exempt=True)
     levels: dict[Bucket, Level] = {}
     arriving: list[tuple[int, tuple[tuple[LimitKind, str], ...]]] = []
-    now_ms = START_MS
+    now_ms, told_ms = START_MS, 0
     for gap_ms, way_ms, rank, exemption, box in orders:
-        now_ms += gap_ms
+        now_ms += told_ms if gap_ms is None else gap_ms
         name = f"box{box}.example.com"
         charge = Charge(issuer="ca", names=(name,), registered_domains=("example.com",), rank=rank, exemption=exemption)
         decision = decide(charge, limits, levels, now_ms)
         assert decision.allowed is (decision.waits_for is None) is (decision.retry_after_s == 0)
+        told_ms = decision.retry_after_s * 1000
         levels.update({bucket: Level(tat_ms=tat_ms) for bucket, tat_ms in decision.levels_after.items()})
         if decision.allowed:
             arriving.append((now_ms + way_ms, _counted(exemption, name)))

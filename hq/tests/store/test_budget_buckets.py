@@ -158,6 +158,19 @@ async def test_a_newcomer_does_not_overtake_its_like_but_those_of_lower_rank(sto
     await store.write(work)
 
 
+async def test_the_reserve_is_for_those_who_wait_with_a_high_rank(store: Store) -> None:
+    hq = make_hq(LETS_ENCRYPT)
+
+    def work(transaction: Transaction) -> list[Rank]:
+        ranks = [Rank.STRANGER] * 50 + [Rank.FIRST_BOOT] * 5 + [Rank.ROUTINE] * 50
+        orders = (box_order(number, rank, waits_for=ACCOUNT.name) for number, rank in enumerate(ranks))
+        enter(transaction, orders)
+        transaction.buckets.keep({ACCOUNT: hq.clock.now_ms() + (299 - 37) * 36_000})  # 37 left, 29 of them reserved
+        return [order.rank for order in waiting_with_room(hq, transaction, limit=100)]
+
+    assert await store.write(work) == [Rank.FIRST_BOOT] * 5 + [Rank.STRANGER] * 3
+
+
 async def test_the_turn_that_is_foretold_is_the_turn_that_comes(store: Store) -> None:
     clock = Clock()
     hq = make_hq(clock=clock)
