@@ -27,7 +27,7 @@ ORDERS = st.lists(
 KINDS = (LimitKind.ORDERS_PER_ACCOUNT, LimitKind.CERTIFICATES_PER_DOMAIN, LimitKind.CERTIFICATES_PER_NAMES)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.tuples(QUOTAS, QUOTAS, QUOTAS), ORDERS)
 def test_no_order_that_hq_lets_go_finds_an_empty_bucket_at_the_ca(
     quotas: tuple[Quota, Quota, Quota], orders: list[tuple[int | None, int, Rank, Exemption, int]]
