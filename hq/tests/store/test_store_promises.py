@@ -7,15 +7,16 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hq.tests.store.conftest import Store
 
 from otscert.domain.key_index import KeyIndex
 from otscert.store.errors import AlreadyThere, StoreUnavailable
-from otscert.store.postgresql import PostgresStore
+from otscert.store.postgresql import PostgresStore, Work
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 
@@ -45,9 +46,15 @@ def count_commits(store: Store) -> Callable[[], int]:
         statements: list[str] = []
         store._writer.set_trace_callback(statements.append)
         return lambda: statements.count("COMMIT")
-    commits, write = [], store._writer.write
-    store._writer.write = lambda works: commits.append(len(works)) or write(works)  # type: ignore[func-returns-value, method-assign]
-    return lambda: len(commits)
+    groups: list[int] = []
+    write = store._writer.write
+
+    def counted(works: Sequence[Work]) -> list[Any]:
+        groups.append(len(works))
+        return write(works)
+
+    store._writer.write = counted  # type: ignore[method-assign]
+    return lambda: len(groups)
 
 
 async def test_waiting_transactions_share_commits(store: Store) -> None:
@@ -69,7 +76,8 @@ async def test_a_transaction_that_fails_is_undone_alone(store: Store) -> None:
 
     def nonsense(transaction: Transaction) -> None:
         transaction.events.append("half", now_s=1)
-        transaction.events.append(None, now_s=1)  # type: ignore[arg-type] - NOT NULL
+        nothing: Any = None  # NOT NULL
+        transaction.events.append(nothing, now_s=1)
 
     works = [append("a"), fail, append("b"), clash, append("c"), nonsense, append("d")]
     results = await asyncio.gather(*map(store.write, works), return_exceptions=True)
@@ -195,7 +203,7 @@ async def test_two_processes_write_one_after_the_other(open_store: Callable[[], 
 CHILD = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from otscert.store.postgresql import PostgresStore
+from otscert.store.postgresql import PostgresStore, Work
 from otscert.store.sqlite import SqliteStore
 
 async def main():
