@@ -7,6 +7,7 @@ its orders are taken over (`worker`). A process alone on its store only says so,
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
@@ -77,10 +78,13 @@ class Heartbeat:
 
     async def work(self) -> None:
         """Go on saying so until cancelled."""
-        while True:
-            await asyncio.sleep(ALONE_S if self.hq.process == ALONE else BEAT_S)
+        every = round(ALONE_S / BEAT_S) if self.hq.process == ALONE else 1
+        for beat in itertools.count(1):
+            await asyncio.sleep(BEAT_S)
             try:
-                await asyncio.gather(self._beat(), self._keep())
+                await self._keep()
+                if beat % every == 0:
+                    await self._beat()
             except StoreUnavailable as error:
                 _log.warning("process.not_heard_of", extra={"reason": str(error)})
 
