@@ -18,7 +18,7 @@ def live(folder: Path, **changes: object) -> Verdict:
     members: dict[str, object] = {
         "boxes": 100,
         "folder": folder,
-        "short_share": 0.05,
+        "short_share": 0.03,
         "checkin_s": 2 * DAY_S,
         "ask_again_s": 24 * HOUR_S,
         "say": lambda _: None,

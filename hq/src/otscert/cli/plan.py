@@ -13,7 +13,7 @@ from otscert.cli.options import JsonOption, examples, load_config
 from otscert.cli.plan_view import as_document, facts_of, print_plan, title_of
 from otscert.cli.progress import Progress
 from otscert.cli.show import print_json
-from otscert.domain.limits import BY_NAME, LETS_ENCRYPT, LimitKind, Limits, LimitTextError, limits_for, parse_quota
+from otscert.domain.limits import BY_NAME, LETS_ENCRYPT, LimitKind, Limits, LimitTextError, parse_quota
 from otscert.domain.registered_domain import is_public_suffix
 from otscert.ops.plan import Plan, Profile, Renewals
 from otscert.ops.plan_chart import draw
@@ -103,12 +103,13 @@ def _ground(config: Path | None) -> _Ground:
     if config is None:
         return _Ground()
     loaded = load_config(config)
-    issuer = loaded.issuers[0]
+    issuer = next(each for each in loaded.issuers if each.name == loaded.preference[0])
+    told = loaded.zone.public_suffix
     profiles = {profile.value: profile for profile in Profile}
     return _Ground(
-        limits=limits_for(issuer.directory_url),
+        limits=issuer.limits,
         profile=profiles.get(issuer.profile or "", Profile.CLASSIC),
-        public_suffix=is_public_suffix(loaded.zone.origin),
+        public_suffix=is_public_suffix(loaded.zone.origin) if told is None else told,
         in_flight=issuer.max_in_flight,
     )
 
