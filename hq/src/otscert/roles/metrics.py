@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 from otscert.api.metrics.overview import Overviews
 from otscert.api.metrics.page import MOST_CONNECTIONS, metrics_app
@@ -10,6 +11,7 @@ from otscert.api.metrics.scrape import NameServer, Places, Scraping
 from otscert.api.room import Room
 from otscert.api.server import HttpServer
 from otscert.roles.parts import Parts, port_problem
+from otscert.service.budget_levels import shared_levels
 from otscert.zones.counters import AnswerCounters
 
 
@@ -34,7 +36,16 @@ async def start_metrics(
         pki=parts.pki,
         database=config.database,
         overviews=Overviews(
-            store=parts.store, checkin_s=config.checkin_s, events_after=events_after, channels=parts.live.channels
+            store=parts.store,
+            checkin_s=config.checkin_s,
+            events_after=events_after,
+            channels=parts.live.channels,
+            budget=partial(
+                shared_levels,
+                limits=parts.hq.limits,
+                zone=config.zone.origin,
+                public_suffix=config.zone.public_suffix,
+            ),
         ),
     )
     app, places, taken = metrics_app(scraping), Room(most=MOST_CONNECTIONS), []

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import Metric
 
+from otscert.api.metrics import of_budget
 from otscert.api.metrics.families import counter, gauge
 from otscert.api.metrics.of_alerts import told
 from otscert.api.metrics.overview import Overview
@@ -60,6 +61,7 @@ def families(overview: Overview, events: Mapping[str, int], *, now_s: int) -> It
         {(): _age_s(overview.revocations, now_s)},
     )
     yield from told(overview.telling)
+    yield from of_budget.told(overview.budget, now_s=now_s)
     kinds = dict.fromkeys(WATCHED_EVENTS, 0) | dict(events)
     yield counter(
         "events",

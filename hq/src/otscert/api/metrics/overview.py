@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from otscert.api.metrics import of_alerts
 from otscert.api.metrics.of_alerts import Telling
+from otscert.service.budget_levels import SharedLevel
 from otscert.store.statistics import DAY_S, DeviceGroup, DueGroup, Waiting
 from otscert.store.transaction import Transaction
 
@@ -24,6 +25,16 @@ WITHIN_DAYS = (1, 3, 7, 14, 30)
 SILENT_DAYS = (1, 7, 30)
 CHECKINS_MISSED = 4
 """A box that has missed so many check-ins does not call."""
+
+
+class Budget(Protocol):
+    """Looks at the limits that boxes share."""
+
+    def __call__(self, transaction: Transaction, /, *, now_ms: int) -> Sequence[SharedLevel]: ...
+
+
+def _no_budget(_: Transaction, *, now_ms: int) -> Sequence[SharedLevel]:  # noqa: ARG001
+    return ()
 
 
 class Surveys(Protocol):
@@ -54,6 +65,7 @@ class Overview:
     last_issued: Mapping[str, int]
     took_s: float
     telling: Telling = field(default_factory=Telling)
+    budget: Sequence[SharedLevel] = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +77,8 @@ class Overviews:
     events_after: int
     channels: Collection[str] = ()
     """Those through which people are told; may change while it is used."""
+    budget: Budget = _no_budget
+    """What is left of the CAs' limits, at a moment in Unix ms."""
     least_age_s: float = LEAST_AGE_S
     _newest: Overview | None = None
     _made_s: float = 0.0
@@ -94,7 +108,8 @@ class Overviews:
         last_event = transaction.statistics.last_event()
         events = transaction.statistics.events(after_id=self.events_after, until_id=last_event)
         overview = look(transaction, now_s=now_s, checkin_s=self.checkin_s, began_s=began_s, channels=self.channels)
-        return overview, last_event, events
+        overview = replace(overview, budget=self.budget(transaction, now_ms=now_s * 1000))
+        return replace(overview, took_s=time.monotonic() - began_s), last_event, events
 
 
 def look(
