@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from hq.tests.store.rows import RATCHET
 from hq.tests.store.rows import device as make_device
 from hq.tests.store.rows import order as make_order
@@ -113,6 +114,7 @@ def worst(course: Course, moments: Sequence[int]) -> tuple[float, int]:
     return max((abs(planned(course, hour * HOUR_S) - bisect_right(moments, hour * HOUR_S)), hour) for hour in hours)
 
 
+@pytest.mark.timeout(600)
 def test_the_plan_and_the_real_scheduler_agree_hour_by_hour(tmp_path: Path) -> None:
     course, moments = simulate(PLAN), really_issued(tmp_path)
     assert course.peak > 1000  # the limit binds, or nothing would be shown
