@@ -127,7 +127,9 @@ class Matrix:
         await self.hq.start()
 
     def _script(self, box: PersistentBox, move: Move) -> None:
-        self.abandoned[box.label] += move[0] is not S.WAITING and move[1] in {S.WAITING, S.FAILED}
+        gone = sum(fate.times or 0 for fate in ANSWERS[move] if fate.status == 404)
+        ended = move[0] is not S.WAITING and move[1] in {S.WAITING, S.FAILED}
+        self.abandoned[box.label] += gone or ended
         self.ca.add_fates(*(replace(fate, name=box.box.names[0]) for fate in ANSWERS[move]))
 
     def _doom(self, box: PersistentBox, move: Move, *, after: bool) -> None:

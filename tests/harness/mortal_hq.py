@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from tests.scripted_ca import ScriptedCa
 
 HOST = "127.0.0.1"
 ZONE = "boxes.example.com"
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -88,7 +88,14 @@ class MortalHq:
 
 
 @asynccontextmanager
-async def mortal_hq(folder: Path, ca: ScriptedCa, dns_port: int, *, database_url: str = "") -> AsyncIterator[MortalHq]:
+async def mortal_hq(
+    folder: Path,
+    ca: ScriptedCa,
+    dns_port: int,
+    *,
+    database_url: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> AsyncIterator[MortalHq]:
     """A folder with keys and configuration, and nobody running on it yet; whoever does at the end is killed."""
     device_port = free_port()
     url = f"https://{HOST}:{device_port}"
@@ -97,11 +104,11 @@ async def mortal_hq(folder: Path, ca: ScriptedCa, dns_port: int, *, database_url
     pki.create(zone=ZONE, hosts=(HOST,), passphrase=None, now_s=int(time.time()))
     (folder / "otscert.toml").write_text(_config(url, device_port, dns_port, ca.directory_url))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OTSCERT_")}
-    environment = kept | ({"OTSCERT_DATABASE_URL": database_url} if database_url else {})
+    added = {**(environment or {}), **({"OTSCERT_DATABASE_URL": database_url} if database_url else {})}
     with (folder / "log").open("ab") as log:
         zygote = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "tests.harness.zygote", str(folder)),
-            env=environment,
+            env=kept | added,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,

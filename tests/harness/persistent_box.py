@@ -13,6 +13,7 @@ from otscert_agent.wire import messages
 from tests.harness.box import DROP, Box, Reply
 
 AGAIN_S = 0.05
+UNAVAILABLE = 503
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -22,6 +23,8 @@ class PersistentBox:
     box: Box
     chains: list[str] = field(default_factory=list)
     """The certificates that it was given, in order."""
+    refusals: list[str] = field(default_factory=list)
+    """What HQ said each time that it could do nothing just then."""
     _enrolment: bytes = b""
 
     @property
@@ -58,6 +61,11 @@ class PersistentBox:
     async def _until_answered(self, ask: Callable[[], Awaitable[Reply]]) -> Reply:
         while True:
             try:
-                return await ask()
+                reply = await ask()
             except (aiohttp.ClientError, ConnectionError):
                 await asyncio.sleep(AGAIN_S)
+                continue
+            if reply.status != UNAVAILABLE:
+                return reply
+            self.refusals.append(reply.detail)
+            await asyncio.sleep(AGAIN_S)

@@ -121,7 +121,7 @@ class Conversation:
         except Refusal as refusal:
             raise Refused(self._sign(refusal.problem, thumbprint, envelope.digest())) from refusal
         except StoreUnavailable as error:
-            raise Refused(self._unavailable(thumbprint, envelope.digest())) from error
+            raise Refused(self._unavailable(thumbprint, envelope.digest(), error)) from error
         return Request(
             message=message,
             key=key,
@@ -174,8 +174,8 @@ class Conversation:
 
         try:
             answer = await self._write(work)
-        except StoreUnavailable:
-            return self.unavailable(request)
+        except StoreUnavailable as error:
+            return self.unavailable(request, error)
         for reply in replies:
             if reply.after is not None:
                 reply.after()
@@ -215,12 +215,12 @@ class Conversation:
 
         try:
             return await self._store.write(work)
-        except StoreUnavailable:
-            return self.unavailable(request)
+        except StoreUnavailable as error:
+            return self.unavailable(request, error)
 
-    def unavailable(self, request: Request[M]) -> Answer:
+    def unavailable(self, request: Request[M], error: StoreUnavailable) -> Answer:
         """Say that the store cannot be used right now."""
-        return self._unavailable(request.thumbprint, request.digest)
+        return self._unavailable(request.thumbprint, request.digest, error)
 
     def answer(self, request: Request[M], message: Any) -> Answer:
         """Sign an answer that is not stored."""
@@ -262,7 +262,12 @@ class Conversation:
             return unsigned(kind, detail)
         return self._sign(make_problem(kind, detail), thumbprint, envelope.digest())
 
-    def _unavailable(self, thumbprint: str, digest: bytes) -> Answer:
+    def _unavailable(self, thumbprint: str, digest: bytes, error: StoreUnavailable) -> Answer:
+        """Refuse for now; why is told to the operator, once a minute, and not to whoever asks."""
+        now_s, told = self._hq.now_s(), ("", "store")
+        if abs(now_s - self._told.get(told, 0)) >= _TELL_AGAIN_S:
+            self._told[told] = now_s
+            _log.error("box.store_unavailable", extra={"reason": str(error)})
         detail = "HQ's store cannot be written right now; nothing was changed, the box keeps what it has"
         return self._sign(make_problem(ProblemType.UNAVAILABLE, detail, retry_after_s=30), thumbprint, digest)
 

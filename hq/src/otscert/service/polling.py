@@ -44,8 +44,8 @@ class OrderPolling:
             return refused
         try:
             await self._see(request, order_id)
-        except StoreUnavailable:
-            return self.conversation.unavailable(request)
+        except StoreUnavailable as error:
+            return self.conversation.unavailable(request, error)
         time_s = asyncio.get_running_loop().time
         deadline_s = time_s() + HOLD_S
         if request.thumbprint in self.held:
@@ -59,8 +59,8 @@ class OrderPolling:
                 while self._is_newest(request) and _worth_holding(message) and time_s() < deadline_s:
                     await heard(deadline_s - time_s())
                     message = await self._look(request, order_id)
-            except StoreUnavailable:
-                return self.conversation.unavailable(request)
+            except StoreUnavailable as error:
+                return self.conversation.unavailable(request, error)
             finally:
                 if self._is_newest(request):
                     del self.held[request.thumbprint]

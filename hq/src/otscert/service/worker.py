@@ -16,6 +16,7 @@ from otscert.ca.errors import CaError
 from otscert.counting import Issuances
 from otscert.domain.order import Order, OrderState
 from otscert.service.budget import waiting_with_room
+from otscert.service.clock_watch import ClockWatch
 from otscert.service.context import Hq
 from otscert.service.issuance import Issuance, IssuanceError, OrderRests, OrderWaits
 from otscert.service.ports import Signals, Store
@@ -52,9 +53,11 @@ class Worker:
 
     async def work(self) -> None:
         """Take due orders for ever."""
+        clock = ClockWatch(hq=self.hq, store=self.store)
         with self.signals.listen(DUE, self._room) as heard:
             while True:
                 try:
+                    await clock.look()
                     wait_s = await self._start_due()
                 except StoreUnavailable as error:
                     _log.error("worker.store_unavailable", extra={"reason": str(error)})
