@@ -270,7 +270,7 @@ async def test_an_order_that_waits_goes_first_from_then_on(store: Store) -> None
 async def test_boxes_call_more_often_while_the_fleet_is_looked_through_and_until_they_are_replaced(
     store: Store,
 ) -> None:
-    await store.write(partial(fleet, count=2))
+    await store.write(partial(fleet, count=3))
 
     def calls(transaction: Transaction, number: int) -> int | None:
         found, newest = transaction.devices.get(f"d{number}"), transaction.certificates.newest(f"d{number}")
@@ -283,6 +283,8 @@ async def test_boxes_call_more_often_while_the_fleet_is_looked_through_and_until
     assert await both() == [None, None]
     begun = await store.write(partial(begin, where=Where(model="cam")))
     assert await both() == [60, None]  # not marked yet, but it will be
+    await store.write(partial(renewed, number=3))
+    assert await store.read(partial(calls, number=3)) is None  # what was issued since is not meant
     await store.write(partial(run, where=Where(model="cam")))
     assert await both() == [60, None]
     await store.write(partial(renewed, number=1))
