@@ -47,7 +47,7 @@ async def certificate_of(box: Box) -> Chain:
 async def failed_runs(hq: RunningHq, count: int) -> None:
     async with asyncio.timeout(40):
         for number in range(1, count + 1):
-            while len(await hq.rows("SELECT id FROM event WHERE kind = 'order.waits'")) < number:  # noqa: ASYNC110
+            while len(await hq.rows("SELECT id FROM event WHERE kind IN ('order.waits', 'order.moved')")) < number:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             hq.clock.ahead_s += 40
             hq.wake()

@@ -15,6 +15,7 @@ from tests.harness.box import Box
 from tests.harness.hq import DAY_S, ISSUER, LOOPBACK
 from tests.harness.scene import Scene
 from tests.scripted_ca import Fate, Script, ScriptedCa, start_scripted_ca
+from tests.scripted_ca.ledger import Kind
 
 DOWN = Script(fates=(Fate(on="*", form="drop", times=None),))
 SECOND = "second"
@@ -31,7 +32,7 @@ class Two:
         async with self.stage.hq(more_cas={SECOND: self.second}, **changes) as scene:
             yield scene
 
-    def count(self, kind: str) -> tuple[int, int]:
+    def count(self, kind: Kind) -> tuple[int, int]:
         """How often the first and the second CA did this."""
         return len(self.first.ledger.of(kind)), len(self.second.ledger.of(kind))
 
@@ -65,9 +66,11 @@ async def step(scene: Scene, seconds: int) -> None:
 
 
 async def failed_runs(scene: Scene, count: int, *, every_s: int = 30) -> None:
-    """Let time pass until the order's runs have failed so often."""
+    """Let time pass until the order's runs have failed so often, the one included that moved it."""
     for number in range(1, count + 1):
-        await until(scene, "SELECT 1 FROM event WHERE kind = 'order.waits' LIMIT 1 OFFSET ?", number - 1)
+        await until(
+            scene, "SELECT 1 FROM event WHERE kind IN ('order.waits', 'order.moved') LIMIT 1 OFFSET ?", number - 1
+        )
         await step(scene, every_s)
 
 
@@ -254,3 +257,33 @@ async def test_an_issuer_that_was_taken_out_gives_its_orders_to_the_other(two: S
         setting.first.follow(Script())
         await issued(box)
         assert '"from":"gone"' in (await moves(scene))[0]
+
+
+@pytest.mark.parametrize("retry_after", ["1000000000000", "604800", None])
+async def test_an_order_that_a_limit_would_hold_for_long_goes_to_the_next_issuer(
+    two: SetTwo, retry_after: str | None
+) -> None:
+    limited = Fate(on="newOrder", status=429, type="rateLimited", retry_after=retry_after, times=None)
+    setting = await two(Script(fates=(limited,)))
+    async with setting.hq() as scene:
+        for expected in (1, 2):
+            box = scene.box()
+            await box.admit()
+            await issued(box)
+            assert setting.count("issued") == (0, expected)
+        assert setting.first.ledger.requests["newOrder"] == 1  # the second box was not even sent there
+        assert await scene.hq.rows("SELECT failures FROM issuer WHERE name = ?", ISSUER) == []
+
+
+async def test_a_directory_without_new_order_is_a_fault_of_the_issuer_and_is_named(two: SetTwo) -> None:
+    setting = await two(Script(leave_out=("newOrder",)))
+    async with setting.hq() as scene:
+        box = scene.box()
+        await box.admit()
+        await until(scene, "SELECT 1 FROM event WHERE kind = 'order.waits'")
+        ((reason,),) = await scene.hq.rows("SELECT reason FROM cert_order")
+        assert "lacks newOrder" in reason
+        assert await scene.hq.rows("SELECT failures FROM issuer WHERE name = ?", ISSUER) == [(1,)]
+        await failed_runs(scene, 3)
+        await issued(box)
+    assert setting.count("issued") == (0, 1)

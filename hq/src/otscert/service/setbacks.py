@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from otscert.acme.fault import Fault, Remedy, Whose
 from otscert.domain.choice import Choice, Trouble
@@ -149,6 +149,11 @@ class Setbacks:
     ) -> list[tuple[str, str]]:
         """A limit of the CA is used up: nothing of it is asked before the CA's moment, and no run is counted."""
         refused = park_named(self.hq, transaction, order, fault)
+        if restart:
+            # Nothing was opened, so it may go elsewhere: now, not when the bucket has room again.
+            choice = choose(self.hq, transaction, replace(order, state=OrderState.WAITING))
+            if choice.name not in {None, order.issuer}:
+                return self._move(transaction, order, fault, choice, next_at_s=now_s)
         transaction.events.append(
             "order.waits",
             now_s=now_s,
