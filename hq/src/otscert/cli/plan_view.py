@@ -137,6 +137,7 @@ def _fields(plan: Plan, course: Course) -> dict[str, str]:
     if course.busiest_per_s is not None:
         average = course.renewals_per_day * 1000 / DAY_MS
         fields["busiest hours"] = f"{course.busiest_per_s:,.2f} renewals per second; {average:,.2f} on average"
+    fields["limits of"] = facts_of(plan, course)[1]
     return fields
 
 
