@@ -55,7 +55,7 @@ class Worked:
         await self._until(lambda: not self.now)
 
     async def _until(self, so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HOLD_S - 5):
             while not so():
                 await self.changed.wait()
                 self.changed.clear()
