@@ -27,7 +27,8 @@ def careful(installed: Installation) -> Installation:
     }.items():
         assert old in text
         text = text.replace(old, new)
-    installed.config.write_text(text)
+    told = '[alerts]\nemail_to = ["ops@example.com"]\nemail_from = "hq@example.com"\nsmtp_host = "mail.example.com"\n'
+    installed.config.write_text(f"{text}\n{told}")
     return installed
 
 
@@ -50,6 +51,8 @@ def test_a_careful_configuration_has_no_warning(careful: Installation) -> None:
         ("9.0.0.1", "fd00::4", "zone.server_addresses"),
         (', "ns2.example.net"', "", "zone.name_servers"),
         ("https://127.0.0.1:", "https://hq.example.com:", "public_url"),
+        ('email_to = ["ops@example.com"]\nemail_from = "hq@example.com"\nsmtp_host = "mail.example.com"', "", "alerts"),
+        ('"mail.example.com"', '"mail.example.com"\nsmtp_security = "none"', "alerts.smtp_security"),
     ],
 )
 def test_what_is_seldom_meant_is_warned_of(careful: Installation, old: str, new: str, check: str) -> None:

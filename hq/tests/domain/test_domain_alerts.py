@@ -139,7 +139,7 @@ def test_each_issuer_has_its_own_alert() -> None:
 def test_what_a_ca_says_is_one_line_of_bounded_length() -> None:
     rude = ca(account_problem="refused", account_reason="no\r\nBcc: everybody\x1b[2J" + "x" * 5000)
     (alert,) = holding(Facts(issuers=[rude]), now_s=NOW_S)
-    said = alert.details["the CA says"]
+    said = alert.details["CA says"]
     assert said.isprintable()
     assert len(said) <= 400
 

@@ -153,7 +153,7 @@ def _print(view: View, wrong: list[Known], over: list[Known], *, looking: bool, 
     for row in sorted(wrong, key=lambda row: -row.alert.severity.weight):
         for line in block(row, change=None, now_s=now_s):
             typer.echo(show.printable(line))
-        typer.echo(f"  {'told:':<11} {_told(row, view, now_s=now_s)}\n")
+        typer.echo(f"  {'told:':<13} {_told(row, view, now_s=now_s)}\n")
     if over:
         typer.echo("Over in the last day")
         show.print_table(

@@ -18,7 +18,7 @@ from otscert.domain.alerts import DAY_S, HOUR_S, MINUTE_S, Alert, Kind, Severity
 
 WIDTH = 76
 MOST_ITEMS = 20
-_INDENT = 14
+_INDENT = 16
 _STATE = {Change.OPENED: "", Change.BACK: " again", Change.WORSE: " worse", Change.STILL: " still", Change.OVER: ""}
 
 

@@ -114,7 +114,7 @@ def _budget(facts: Facts, now_s: int) -> Iterator[Alert]:
         sentence = f"{plural(count, 'order waits', 'orders wait')} because the limits of {issuer} are used up"
         words = next((each.reason for each in short if each.reason), "")
         near = f"{urgent} of them for boxes whose certificate nears its end" if urgent else ""
-        yield _of(issuer, _alert(Kind.BUDGET_SHORT, severity, some, sentence, now_s, urgent=near, the_CA_says=words))
+        yield _of(issuer, _alert(Kind.BUDGET_SHORT, severity, some, sentence, now_s, urgent=near, CA_says=words))
 
 
 def _down(facts: Facts, now_s: int) -> Iterator[Alert]:
@@ -131,7 +131,7 @@ def _down(facts: Facts, now_s: int) -> Iterator[Alert]:
         sentence = f"the issuer {each.name} fails: {plural(each.failures, 'time')} in a row"
         yield _of(
             each.name,
-            _alert(Kind.ISSUER_DOWN, severity, some, sentence, now_s, the_last_failure=each.reason, others=others),
+            _alert(Kind.ISSUER_DOWN, severity, some, sentence, now_s, last_failure=each.reason, others=others),
         )
 
 
@@ -154,7 +154,7 @@ def _account(facts: Facts, now_s: int) -> Iterator[Alert]:
             Some(count=1, since_s=each.account_since_s),
             sentence,
             now_s,
-            the_CA_says=each.account_reason,
+            CA_says=each.account_reason,
             go_to=each.account_link,
         )
         yield _of(each.name, alert)
@@ -228,7 +228,7 @@ def _channels(facts: Facts, now_s: int) -> Iterator[Alert]:
         some = Some(count=1, since_s=each.since_s)
         yield _of(
             each.name,
-            _alert(Kind.CHANNEL_FAILS, Severity.WARNING, some, sentence, now_s, the_last_failure=each.problem),
+            _alert(Kind.CHANNEL_FAILS, Severity.WARNING, some, sentence, now_s, last_failure=each.problem),
         )
 
 

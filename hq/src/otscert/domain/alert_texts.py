@@ -65,7 +65,7 @@ TEXTS: Mapping[Kind, KindText] = {
         reason="The CA does nothing for HQ's account until a person has acted. HQ never makes a new one by itself:"
         " CAA records name the account.",
         serves="Boxes keep what they have; other issuers take over where there are any.",
-        mend="Follow the CA's link if there is one; otscert issuer test {subject} shows how the account is.",
+        mend="otscert issuer show {subject} says what is to be done; follow the CA's link if there is one.",
     ),
     Kind.CLONE_SEEN: KindText(
         reason="A box's state or factory secret was copied, as by an image that was taken from a used box.",

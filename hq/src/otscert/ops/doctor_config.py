@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from otscert.config import Config
 from otscert.domain.admission import Model, Policy
+from otscert.notify.channel_config import Security
 from otscert.ops.doctor_finding import Finding, warning
 from otscert.ops.doctor_keys import leaf_names
 from otscert.pki.files import PkiError, PkiFolder
@@ -35,7 +36,34 @@ def setting_warnings(config: Config) -> list[Finding]:
         *_processes(config),
         *_glue(config),
         *_public_url(config),
+        *_alerts(config),
     ]
+
+
+def _alerts(config: Config) -> Iterator[Finding]:
+    if not config.alerts.names:
+        yield warning(
+            "alerts",
+            "nobody is told when something is wrong",
+            why="a renewal that fails is then seen by those who look (otscert alerts, Prometheus), and by nobody else",
+            mend="set alerts.email_to, email_from and smtp_host, or another channel of docs/alerts.md",
+        )
+    mail = config.alerts.mail
+    if mail is not None and mail.security is Security.NONE and not _is_this_machine(mail.host):
+        yield warning(
+            "alerts.smtp_security",
+            f"e-mails go to {mail.host} without TLS",
+            why="who is on the way can read and change them",
+            mend='set alerts.smtp_security to "starttls" or "tls"',
+        )
+
+
+def _is_this_machine(host: str) -> bool:
+    """Whether it is this machine; a name of another one may be anywhere."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _models(config: Config) -> Iterator[Finding]:
