@@ -235,11 +235,14 @@ class AcmeIssuer:
         return await self._post(url, None)
 
     async def _post(self, url: str, payload: object, asked: Asked = Asked.OTHER) -> Answer:
-        kid = (await self.account()).url
+        kid, key = (await self.account()).url, self._client.key
         try:
             return await self._client.post(url, payload, kid=kid, asked=asked)
         except CaError as error:
-            if not _may_be_the_key(error.fault) or not await self._registration.has_changed():
+            if not _may_be_the_key(error.fault):
+                raise
+            # Another request may have found out already, while this one was on its way with the old key.
+            if self._client.key is key and not await self._registration.has_changed():
                 raise
         # Another process has changed the account's key, or was killed while it did: RFC 8555 has no error for it.
         self._account = None
