@@ -174,6 +174,8 @@ def run_postgres(settings: Mapping[str, str] = SETTINGS) -> Iterator[PostgresSer
             [
                 *(initdb.path, "-D", folder / "data", "--username", USER, "--auth", "trust", "--no-sync"),
                 *("--locale", "C", "--encoding", "UTF8", "--no-instructions"),
+                # As a maker's server may be: texts are not in the order of their bytes unless HQ says so.
+                *("--locale-provider", "icu", "--icu-locale", "en-US"),
             ],
             check=True,
             stdin=subprocess.DEVNULL,

@@ -79,7 +79,9 @@ async def test_a_sum_is_a_whole_number_and_texts_are_in_the_order_of_their_bytes
             execute("SELECT sum(at_s) FROM event WHERE kind NOT IN () AND kind IS NOT ?", (None,)).fetchone()[0],
         )
 
-    assert await store.read(look) == (["Z", "a", "a-b", "ab", "b", "ä"], 6)
+    texts, total = await store.read(look)
+    assert texts == ["Z", "a", "a-b", "ab", "b", "ä"]
+    assert (total, type(total)) == (6, int)
 
 
 async def test_a_session_that_was_ended_between_two_groups_is_made_again(

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg.abc import Buffer
+from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import ExecStatus, Format
-from psycopg.types.numeric import Int8BinaryDumper
+from psycopg.types.numeric import Int8BinaryDumper, NumericBinaryLoader
 from psycopg.types.string import StrBinaryDumper
 
 from otscert.store.dialect import statement
@@ -48,10 +48,14 @@ _COMMANDS = ("SAVEPOINT ", "ROLLBACK ", "RELEASE ")
 class _WholeNumber(Loader):
     """A sum of BIGINT comes as NUMERIC; the store counts nothing in fractions."""
 
-    format = Format.TEXT
+    format = Format.BINARY
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        self._decimal = NumericBinaryLoader(oid, context)
 
     def load(self, data: Buffer) -> int:
-        return int(bytes(data))
+        return int(self._decimal.load(data))
 
 
 def _adapters() -> AdaptersMap:
