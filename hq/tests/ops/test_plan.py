@@ -88,12 +88,13 @@ def test_renewals_in_the_window_cost_nothing_and_new_ones_starve_a_fleet() -> No
     assert {each.share for each in usage(free) if "per-account" in each.limit} == {0}
 
 
-def test_late_renewals_go_before_those_that_have_time() -> None:
-    """2,400 a day are just not enough for what falls due; who would lapse is served before who is merely due."""
-    crowded = plan(boxes=60_000, per_day=1800, renewals=Renewals.NEW)
-    course = simulate(crowded)
-    assert max(point.renewing for point in course.points) > 1000
+def test_late_renewals_go_before_strangers_and_strangers_before_those_that_have_time() -> None:
+    """More come than the account allows: who would lapse is served, even if strangers then wait for ever."""
+    course = simulate(plan(boxes=120_000, per_day=4000, renewals=Renewals.NEW, strangers=True))
+    assert max(point.renewing for point in course.points) > 10_000
     assert course.lapsed == 0
+    assert course.waiting > 20_000
+    assert course.served_ms is None
 
 
 def test_strangers_leave_a_tenth_of_the_account_s_burst() -> None:
