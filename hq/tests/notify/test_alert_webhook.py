@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import pytest
@@ -22,12 +22,12 @@ MESSAGE = Message(
 NOW_S = 5_000
 
 
-async def send(maker: Maker, *, networks: tuple[object, ...] = LOOPBACK) -> None:
+async def send(maker: Maker, *, networks: tuple[IPv4Network | IPv6Network, ...] = LOOPBACK) -> None:
     config = AlertWebhookConfig(
         url=f"{maker.url}?key=hush-hush",
         secret=SECRET,
         networks=networks,
-        trust_file=maker.trust_file,  # type: ignore[arg-type]
+        trust_file=maker.trust_file,
     )
     channel = AlertWebhook(config, now_s=lambda: NOW_S)
     try:

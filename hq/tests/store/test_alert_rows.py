@@ -157,7 +157,7 @@ async def test_boxes_that_do_not_serve_their_newest_are_counted_when_they_called
 
 
 async def test_orders_are_stuck_on_nobodys_desk_or_for_days_but_not_while_they_wait_for_a_limit(store: Store) -> None:
-    rows = [
+    rows: list[Any] = [
         device(1),
         device(2, state=DeviceState.QUARANTINED),
         order(1, created_at_s=NOW_S - 3 * DAY_S, next_at_s=NOW_S - 3600),
