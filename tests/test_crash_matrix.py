@@ -34,8 +34,8 @@ from tests.harness.zygote import Death
 from tests.scripted_ca import Fate, Script, ScriptedCa, start_scripted_ca
 
 KILLED = -9
-RECOVERED_S = 60.0
-pytestmark = pytest.mark.timeout(240)
+RECOVERED_S = 90.0
+pytestmark = pytest.mark.timeout(300)
 S = OrderState
 Move = tuple[OrderState, OrderState]
 
