@@ -124,7 +124,7 @@ async def test_what_is_wrong_is_told_and_so_is_its_end(scene: Scene) -> None:
         message.subject
         == "[boxes.example.com] critical: the account at ca: the CA has paused HQ's account for some names"
     )
-    for words in ("too many failures", "https://ca.example/unpause", "still works:", "otscert issuer test ca"):
+    for words in ("too many failures", "https://ca.example/unpause", "still works:", "otscert issuer show ca"):
         assert words in message.text
     assert message.items[0]["kind"] == Kind.ISSUER_ACCOUNT
     assert max(map(len, message.text.splitlines())) <= 76
