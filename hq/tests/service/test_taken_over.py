@@ -19,6 +19,7 @@ from otscert.service.worker import LEASE_S, Worker
 from otscert.service.zone_following import ZoneElsewhere
 from otscert.store.errors import Moved
 from otscert.store.sqlite import SqliteStore
+from otscert.store.transaction import Transaction
 from tests.harness.hq import TestClock, make_hq
 
 
@@ -66,7 +67,7 @@ def make_setbacks(store: SqliteStore, process: str, clock: TestClock) -> Setback
 
 
 async def take(store: SqliteStore, by: str, *ids: str, now_s: int) -> list[Order]:
-    def lease(transaction: Any) -> list[Order]:
+    def lease(transaction: Transaction) -> list[Order]:
         due = transaction.orders.due(now_s=now_s, limit=9, by=by)
         return transaction.orders.lease([each for each in due if each.id in ids], by=by, until_s=now_s + LEASE_S)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -101,7 +102,8 @@ async def test_challenges_are_those_that_are_stored(followed: Followed) -> None:
 
 
 async def test_caa_records_of_the_configured_issuers_stand(followed: Followed) -> None:
-    await followed.writes(lambda t: (t.caa.put("ca", ["ca.example"]), t.caa.put("gone", ["gone.example"])))
+    await followed.writes(lambda t: t.caa.put("ca", ["ca.example"]))
+    await followed.writes(lambda t: t.caa.put("gone", ["gone.example"]))
     answer = followed.zone.answer(dns.message.make_query(ORIGIN, "CAA").to_wire(), size_limit=None)
     assert answer is not None
     assert [rdata.to_text() for rrset in dns.message.from_wire(answer).answer for rdata in rrset] == [
@@ -128,7 +130,7 @@ async def test_what_is_undone_or_says_nothing_new_is_not_followed(followed: Foll
 async def test_who_fell_too_far_behind_loads_the_zone_anew(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zone_changes, "KEPT", 2)
     for number in (1, 2, 3, 4):
-        await followed.store.write(lambda t, number=number: t.devices.add(device(number)))
+        await followed.store.write(partial(_add, number=number))
     assert await followed.store.write(lambda t: t.zone_changes.sweep()) == 2
     await followed.follower.catch_up()
     assert all(followed.at(f"label{number}") for number in (1, 2, 3, 4))
@@ -143,6 +145,10 @@ async def test_a_use_case_tells_of_its_change_and_judges_addresses() -> None:
         async with asyncio.timeout(5):
             await heard(60)
     assert [verdict.allowed for verdict in refused] == [False]
+
+
+def _add(transaction: Transaction, *, number: int) -> None:
+    transaction.devices.add(device(number))
 
 
 @asynccontextmanager
