@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from otscert.acme.certificate import Chain, ari_id, revocation_payload
 from otscert.acme.errors import ChainError
-from tests.scripted_ca.obtain import make_csr
 from tests.scripted_ca.pki import Issuance
 
 NAMES = ("a.boxes.example", "*.a.boxes.example")

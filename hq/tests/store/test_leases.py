@@ -9,10 +9,10 @@ import pytest
 from hq.tests.store.rows import device, order
 
 from otscert.domain.order import OrderEvent, OrderState
+from otscert.service.ports import Store
 from otscert.store.errors import Moved
 from otscert.store.transaction import Transaction
 
-Store = Any
 NOW_S = 1_000_000
 LEASE_S = 15
 
@@ -76,6 +76,7 @@ async def test_who_lost_the_lease_can_write_nothing(store: Store, orders: list[s
     with pytest.raises(Moved):
         await store.write(lambda t: ACTS[act](t, seen))
     mine = await store.read(lambda t: t.orders.get(seen.id))
+    assert mine is not None
     assert (mine.lease_by, mine.state, mine.next_at_s) == ("two", OrderState.WAITING, seen.next_at_s)
     await store.write(lambda t: ACTS[act](t, mine))
     assert await store.read(lambda t: t.orders.lost(orders, by="one")) >= set(orders) - {seen.id}
@@ -88,6 +89,7 @@ async def test_an_order_that_is_put_aside_or_ends_is_nobodys(store: Store, act: 
     seen = await store.read(lambda t: t.orders.get("o1"))
     await store.write(lambda t: ACTS[act](t, seen))
     after = await store.read(lambda t: t.orders.get("o1"))
+    assert after is not None
     assert (after.lease_by, after.lease_until_s) == (None, 0)
 
 

@@ -56,9 +56,9 @@ def build(*, decorated: bool = True) -> typer.Typer:
     commands.callback()(_otscert)
     commands.command("init", short_help="Make HQ's keys and configuration.", epilog=init.EXAMPLES)(init.init)
     commands.command("serve", short_help="Run HQ until it is told to stop.", epilog=serve.EXAMPLES)(serve.serve)
-    commands.command(
-        "processes", short_help="Which HQ processes live, and what each does.", epilog=processes.EXAMPLES
-    )(processes.processes)
+    commands.command("processes", short_help="Which HQ processes live, and what each does.", epilog=processes.EXAMPLES)(
+        processes.processes
+    )
     commands.command("demo", short_help="See it work, on this machine.", epilog=examples("otscert demo --boxes 3"))(
         demo.demo
     )

@@ -17,7 +17,7 @@ FIRST_BOOT_PATIENCE_S = 60
 """Somebody sits before a box without a certificate."""
 LEAST_PATIENCE_S, MOST_PATIENCE_S = 60, 24 * 3600
 PATIENCE_SHARE = 20
-"""A renewal waits a twentieth of the life that is left for the issuer that it prefers: of 15 days 18 h, of 1 h 180 s."""
+"""A renewal waits a twentieth of the life left for the issuer that it prefers: of 15 days 18 h, of 1 h 180 s."""
 URGENT_S = 3600
 """With less of its life left an order does not try for all others whether an issuer works again."""
 

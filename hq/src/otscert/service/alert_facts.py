@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cryptography import x509
+
 from otscert.domain.alert_digest import Numbers
 from otscert.domain.alert_facts import BudgetFacts, ChannelFacts, Facts, IncidentFacts, IssuerFacts, Some
 from otscert.domain.alerts import DAY_S, HOUR_S, MINUTE_S
@@ -216,11 +218,12 @@ def _disk_free(folder: Path) -> int | None:
 
 def _own_ends(pki: PkiFolder) -> list[tuple[str, int]]:
     found = []
-    for name, read in {
+    readers: Mapping[str, Callable[[], x509.Certificate]] = {
         "tls": lambda: pki.tls().certificate,
         "answer": lambda: pki.answer().certificate,
         "root": pki.root_certificate,
-    }.items():
+    }
+    for name, read in readers.items():
         try:
             found.append((name, int(read().not_valid_after_utc.timestamp())))
         except (PkiError, OSError) as error:
