@@ -79,3 +79,13 @@ def test_a_clock_that_was_ahead_does_not_keep_it_shut() -> None:
     assert state.state(NOW_S) is BreakerState.HALF_OPEN
     after = failed(state, reason="still", now_s=NOW_S)
     assert after.failing_since_s == NOW_S
+
+
+def test_orders_that_were_under_way_and_fail_for_ever_do_not_make_it_rest_for_ever() -> None:
+    state, tries = fails(5, from_s=NOW_S, every_s=3), 0
+    for now_s in range(NOW_S + 13, NOW_S + 86400):
+        if now_s % 90 == 0:  # a few that are being finalized, and whose URL alone answers 500
+            state = failed(state, reason="500", now_s=now_s)
+        if state.state(now_s) is BreakerState.HALF_OPEN:
+            state, tries = tried(state, now_s=now_s), tries + 1
+    assert tries > 86400 / (2 * breaker.LONGEST_REST_S)

@@ -19,7 +19,7 @@ LEAST_REST_S, LONGEST_REST_S = 30, 600
 ACCOUNT_REST_S = 900
 """How long an issuer rests whose account needs a person; then one order tries whether somebody has acted."""
 PROBE_S = 180
-"""How long a single order may take to show that the issuer works again; then another one may try."""
+"""How long at least a single order may take to show that the issuer works again; then another one may try."""
 
 
 class BreakerState(StrEnum):
@@ -95,14 +95,17 @@ def failed(breaker: Breaker, *, reason: str, now_s: int) -> Breaker:
     failures = breaker.failures + 1
     enough = failures >= TRIPS_AFTER and now_s - since_s >= TRIPS_AFTER_S
     event = BreakerEvent.TRIP if enough else BreakerEvent.FAIL
-    after = move(breaker.state(now_s), event)
-    rest_s = min(max((now_s - since_s) // 2, LEAST_REST_S), LONGEST_REST_S)
-    return Breaker(
-        failures=failures,
-        failing_since_s=since_s,
-        open_until_s=now_s + rest_s if after is BreakerState.OPEN else 0,
-        reason=reason,
-    )
+    before = breaker.state(now_s)
+    after = move(before, event)
+    open_until_s = now_s + _rest_s(since_s, now_s) if after is BreakerState.OPEN else 0
+    if before is BreakerState.OPEN:
+        # Of the order that tries, or of one that was under way: some that fail for ever must not keep it shut.
+        open_until_s = min(open_until_s, breaker.open_until_s)
+    return Breaker(failures=failures, failing_since_s=since_s, open_until_s=open_until_s, reason=reason)
+
+
+def _rest_s(since_s: int, now_s: int) -> int:
+    return min(max((now_s - since_s) // 2, LEAST_REST_S), LONGEST_REST_S)
 
 
 def needs_person(breaker: Breaker, *, reason: str, now_s: int) -> Breaker:
@@ -125,6 +128,10 @@ def answered(breaker: Breaker, *, now_s: int) -> Breaker:
 
 
 def tried(breaker: Breaker, *, now_s: int) -> Breaker:
-    """One order is let through: nobody else until its end is known, or it has taken too long."""
+    """One order is let through: nobody else until its end is known, or it has taken too long.
+
+    That is at least as long as the issuer rests when the order fails: a failure never makes a rest longer.
+    """
     move(breaker.state(now_s), BreakerEvent.TRY)
-    return replace(breaker, open_until_s=now_s + PROBE_S)
+    since_s = now_s if breaker.failing_since_s is None else breaker.failing_since_s
+    return replace(breaker, open_until_s=now_s + max(PROBE_S, _rest_s(since_s, now_s)))
