@@ -134,3 +134,14 @@ def test_a_reason_is_one_printable_line_of_bounded_length() -> None:
 
 def test_an_order_that_failed_without_a_reason_counts_as_a_failed_validation() -> None:
     assert of_outcome(None).remedy is Remedy.DNS
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["javascript:alert(1)", "https://ca.example/\x1b]0;x\x07", "https://ca.example/\x00", "https:///x", "x" * 5000],
+)
+def test_a_link_that_is_no_web_page_is_nobodys_to_open(link: str) -> None:
+    terms = Problem(type=ACME_URN + "userActionRequired", instance=link)
+    assert classify(403, terms, {}, NOW).link is None
+    paused = Problem(type=ACME_URN + "rateLimited", detail=f"Your account is paused, visit {link}")
+    assert classify(429, paused, {}, NOW).link is None

@@ -84,6 +84,23 @@ async def test_half_a_surrogate_pair_in_a_hello(scene: Scene, member: str) -> No
     assert reply.signed
 
 
+@pytest.mark.parametrize("member", ["model", "firmware", "hardware_fingerprint", "serial", "canary", "nonce", "d0"])
+async def test_a_nul_in_a_hello(scene: Scene, member: str) -> None:
+    reply = await scene.box().hello(**changed(member, "\\\x00"))
+    assert_says(reply, 400, "NUL")
+    assert reply.signed
+
+
+async def test_a_text_that_speaks_of_nul_is_a_text(scene: Scene) -> None:
+    assert (await scene.box().hello(firmware="1.0 \\u0000")).status == 200
+
+
+async def test_a_nul_as_kid(scene: Scene) -> None:
+    box: Box = scene.box()
+    reply = await box.post(PATH_CHECKIN, box.sign(box.identity, CheckIn.TYP, PATH_CHECKIN, {}, header={"kid": "\x00"}))
+    assert_says(reply, 400, "NUL")
+
+
 async def test_half_a_surrogate_pair_as_kid(scene: Scene) -> None:
     box: Box = scene.box()
     reply = await box.post(PATH_CHECKIN, box.sign(box.identity, CheckIn.TYP, PATH_CHECKIN, {}, header={"kid": HALF}))

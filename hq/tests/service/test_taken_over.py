@@ -11,7 +11,9 @@ import pytest
 from hq.tests.store.rows import device, order
 
 from otscert.acme.fault import Fault, Remedy
+from otscert.ca.errors import CaError
 from otscert.domain.order import Order
+from otscert.service.issuance import put_again
 from otscert.service.setbacks import Setbacks
 from otscert.service.signals import LocalSignals
 from otscert.service.topics import DUE
@@ -119,3 +121,50 @@ async def test_what_it_saw_of_an_order_counts_no_more(store: SqliteStore) -> Non
     order_ = await store.read(lambda t: t.orders.get("o1"))
     assert order_ is not None
     assert (order_.lease_by, order_.reason) == ("two", seen.reason)
+
+
+class Poisoned:
+    """An issuance whose end cannot be written down, as when the CA's words are none that a database takes."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def run(self, order: Order) -> Order:
+        self.runs += 1
+        raise CaError(Fault(remedy=Remedy.ACCOUNT, reason=f"half a pair for {order.id}: \ud800"))
+
+
+async def test_an_order_whose_fault_cannot_be_written_down_is_not_tried_again_at_once(store: SqliteStore) -> None:
+    clock, poisoned = TestClock(), Poisoned()
+    issuance: Any = poisoned
+    worker = Worker(
+        hq=make_hq(clock, "one"),
+        store=store,
+        issuance=issuance,
+        setbacks=make_setbacks(store, "one", clock),
+        signals=LocalSignals(),
+        max_in_flight=1,
+    )
+    working = asyncio.create_task(worker.work())
+    async with asyncio.timeout(20):
+        while not all("HQ itself" in each.reason for each in await orders(store)):  # noqa: ASYNC110 - only rows know
+            await asyncio.sleep(0.02)
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    await worker.stop()
+    assert poisoned.runs == 2
+    assert all(each.next_at_s >= clock.now_ms() // 1000 + 200 for each in await orders(store))
+
+
+async def orders(store: SqliteStore) -> list[Order]:
+    return await store.read(lambda transaction: transaction.orders.page(after_id="", limit=9))
+
+
+async def test_values_of_an_order_that_was_taken_over_are_not_put_again(store: SqliteStore) -> None:
+    now_s = TestClock().now_ms() // 1000
+    (seen,) = await take(store, "one", "o1", now_s=now_s)
+    await store.write(lambda transaction: put_again(transaction, seen, ["mine"]))
+    await take(store, "two", "o1", now_s=now_s + LEASE_S)
+    with pytest.raises(Moved):
+        await store.write(lambda transaction: put_again(transaction, seen, ["late"]))
+    assert [value for _, value in await store.read(lambda transaction: transaction.challenges.all())] == ["mine"]

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from otscert.acme import retry_after
+from otscert.acme import members, retry_after
 from otscert.acme.problem import Problem
 
 MAX_REASON_CHARS = 600
+_MAX_LINK_CHARS = 4000
+"""Let's Encrypt's link to end a pause holds a token of about a thousand."""
 _URL = re.compile(r"https://[^\s<>\"']+")
 
 
@@ -132,10 +134,10 @@ def classify(
         remedy = Remedy.PARK if status == 429 else Remedy.BACK_OFF
         return Fault(remedy=remedy, reason=f"HTTP {status} without a problem document", retry_after_s=wait_s)
     remedy = _for_what_was_asked(asked, problem, remedy_of(problem, status))
-    link = problem.instance if remedy in {Remedy.ACCOUNT, Remedy.PAUSED} else None
+    link = _page(problem.instance) if remedy in {Remedy.ACCOUNT, Remedy.PAUSED} else None
     about = Whose.ACCOUNT if remedy is Remedy.PAUSED and asked is Asked.ACCOUNT else None
     if remedy is Remedy.PAUSED:
-        link = link or next(iter(_URL.findall(problem.detail)), None)
+        link = link or next(filter(None, map(_page, _URL.findall(problem.detail))), None)
     return Fault(
         remedy=remedy, reason=_one_line(problem), retry_after_s=wait_s, problem=problem, link=link, about=about
     )
@@ -195,6 +197,10 @@ def _by_status(status: int) -> Remedy:
     if status in {408, 425} or status >= 500 or status < 400:
         return Remedy.BACK_OFF
     return Remedy.PERMANENT
+
+
+def _page(url: str | None) -> str | None:
+    return members.web_page(url, most_chars=_MAX_LINK_CHARS)
 
 
 def _without_query(url: re.Match[str]) -> str:

@@ -6,7 +6,6 @@ It reads what was sent and bounds it; whether the window makes sense for a certi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from otscert.acme import members
 
@@ -31,21 +30,10 @@ class RenewalInfo:
         return cls(
             start_s=int(start.timestamp()),
             end_s=int(end.timestamp()),
-            explanation_url=_page(members.text(document, "explanationURL")),
+            explanation_url=members.web_page(members.text(document, "explanationURL"), most_chars=MAX_URL_CHARS),
         )
 
 
 def renewal_info_url(renewal_info: str, ari_id: str) -> str:
     """Return where to ask: "the renewalInfo URL, ... a '/' ... and the unique identifier" (RFC 9773 section 4.1)."""
     return f"{renewal_info.rstrip('/')}/{ari_id}"
-
-
-def _page(url: str | None) -> str | None:
-    """Return `url` if it is a web page's and safe to show on a terminal."""
-    if url is None or len(url) > MAX_URL_CHARS or not url.isascii() or not url.isprintable() or " " in url:
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    return url if parts.scheme in {"http", "https"} and parts.netloc else None

@@ -155,7 +155,8 @@ def _account(facts: Facts, now_s: int) -> Iterator[Alert]:
             sentence,
             now_s,
             CA_says=each.account_reason,
-            go_to=each.account_link,
+            # Cut off it would lead nowhere; `otscert issuer show` has it whole.
+            go_to=each.account_link if clean(each.account_link) == each.account_link else "",
         )
         yield _of(each.name, alert)
 

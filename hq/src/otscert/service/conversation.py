@@ -369,10 +369,13 @@ def _payload(payload: bytes, kind: type[M] | None) -> Any:
 
 
 def _check_text(members: dict[str, Any], *, what: str) -> None:
-    """Refuse halves of surrogate pairs (RFC 8259, section 8.2): no store and no hash takes them."""
+    """Refuse what no store takes: halves of surrogate pairs (RFC 8259, section 8.2), and NUL (PostgreSQL, 8.3)."""
     try:
-        json.dumps(members, ensure_ascii=False).encode()
+        text = json.dumps(members, ensure_ascii=False)
+        text.encode()
     except UnicodeEncodeError:
         raise WireError(f"{what} has a text with half of a surrogate pair") from None
     except RecursionError:
         raise WireError(f"{what} is nested too deeply") from None
+    if "\\u0000" in text.replace("\\\\", ""):
+        raise WireError(f"{what} has a text with a NUL in it")

@@ -27,6 +27,7 @@ from otscert.service.receiving import Receiving
 from otscert.service.topics import order_ended
 from otscert.service.watching import Watching
 from otscert.store.errors import AlreadyThere
+from otscert.store.orders import moved
 from otscert.store.transaction import Transaction
 
 __all__ = ["Issuance", "IssuanceError", "OrderRests", "OrderWaits"]
@@ -163,7 +164,7 @@ class Issuance:
             # others when the account's key was changed since.
             challenges = await self._account(order).challenges(acme_order)
             values = [challenge.txt_value for challenge in challenges]
-            await self.store.write(lambda transaction: transaction.challenges.put(order.id, order.label, values))
+            await self.store.write(lambda transaction: put_again(transaction, order, values))
             acme_order = await self._answer_and_wait(order, challenges)
         return await self._advance(order, OrderEvent.FINALIZE, reason="the CA is issuing"), acme_order
 
@@ -226,6 +227,14 @@ class Issuance:
             return transaction.orders.advance(order, event, **changes)
 
         return await self.store.write(advance)
+
+
+def put_again(transaction: Transaction, order: Order, values: Sequence[str]) -> None:
+    """Store the values, unless another process works on the order by now: it may need others, or none any more."""
+    reached = transaction.orders.get(order.id)
+    if reached is None or (reached.state, reached.lease_by) != (order.state, order.lease_by):
+        raise moved(order)
+    transaction.challenges.put(order.id, order.label, values)
 
 
 def _ours(reason: str) -> Fault:

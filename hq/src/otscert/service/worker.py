@@ -29,10 +29,11 @@ LEASE_S = 15
 """How long an order stays with a process that is not heard of any more."""
 _LOOK_AGAIN_S = 5.0
 _STORE_GONE_S = 1.0
+_CRASHED_S = 300.0
 _CRASHED = Fault(
     remedy=Remedy.BACK_OFF,
     reason="HQ itself failed; its log has the details",
-    retry_after_s=300,
+    retry_after_s=_CRASHED_S,
     about=Whose.OURS,
 )
 _log = logging.getLogger(__name__)
@@ -137,11 +138,24 @@ class Worker:
             _log.warning("order.put_back", extra={"order": order.id, "reason": str(error)})
             # Handed out again at once it would ask the CA again at once, as long as nothing can be written down.
             await asyncio.sleep(_STORE_GONE_S)
+        except Exception:  # noqa: BLE001 - as above: not even that HQ failed could be written down
+            _log.exception("order.not_written_down", extra={"order": order.id})
+            await asyncio.sleep(_CRASHED_S)
         finally:
             del self._running[order.id]
             self.signals.publish(self._room)
 
     async def _run_or_postpone(self, order: Order) -> None:
+        try:
+            await self._run_and_write_down(order)
+        except (Moved, StoreUnavailable):
+            raise
+        except Exception:  # noqa: BLE001
+            # One poisoned order must neither stop the queue nor be tried again at once for ever.
+            _log.exception("order.crashed", extra={"order": order.id})
+            await self.setbacks.write_down(order, _CRASHED, restart=False)
+
+    async def _run_and_write_down(self, order: Order) -> None:
         try:
             issued = await self.issuance.run(order)
             self.issuances.add(issued.issuer, created_at_s=issued.created_at_s, now_s=self.hq.now_s())
@@ -155,9 +169,3 @@ class Worker:
         except OrderWaits as waits:
             _log.info("order.queued", extra={"order": order.id, "device": order.device_id, "reason": str(waits)})
             self.signals.publish(order_ended(order.id))
-        except (Moved, StoreUnavailable):
-            raise
-        except Exception:  # noqa: BLE001
-            # One poisoned order must neither stop the queue nor be tried again at once for ever.
-            _log.exception("order.crashed", extra={"order": order.id})
-            await self.setbacks.write_down(order, _CRASHED, restart=False)
