@@ -117,6 +117,9 @@ class IssuerActs:
             await change_key(with_old, account.url, new)
         except CaError as error:
             if error.fault.whose is not Whose.ISSUER and error.fault.remedy is not Remedy.PARK:
+                known = await find(with_new)
+                if known is not None and known.url == account.url:
+                    return  # a request that was sent before a kill, or by another command, came to the CA meanwhile
                 # It has said no, so the old key is the account's; without this the next try would offer the same key.
                 name = self.issuer.name
                 await self.store.write(lambda transaction: transaction.accounts.give_up_key_change(name, sealed))

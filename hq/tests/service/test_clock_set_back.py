@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hq.tests.store.rows import certificate, device, order
+
 from otscert.service import housekeeping
 from otscert.store.transaction import Transaction
 from tests.harness.box import open_session
@@ -36,3 +38,23 @@ async def test_an_order_that_was_put_off_in_the_future_goes_on_today(tmp_path: P
         assert await waits_s() > TEN_YEARS_S
         await housekeeping.sweep(hq.hq, hq.store)
         assert await waits_s() <= 0
+
+
+async def test_a_revocation_that_was_put_off_in_the_future_goes_on_today(tmp_path: Path) -> None:
+    async with run_hq(HqOptions(folder=tmp_path, clock=TestClock())) as hq:
+        await hq.store.write(_put_rows)
+        hq.clock.ahead_s = TEN_YEARS_S
+        asked_s = hq.hq.now_s()
+        sha256 = certificate().sha256
+        await hq.store.write(lambda transaction: transaction.revocations.ask(sha256, reason=1, now_s=asked_s))
+        hq.clock.ahead_s = 0
+        await housekeeping.sweep(hq.hq, hq.store)
+        now_s = hq.hq.now_s()
+        due = await hq.store.read(lambda transaction: transaction.revocations.due(now_s=now_s, limit=9))
+        assert [each.certificate_sha256 for each in due] == [sha256]
+
+
+def _put_rows(transaction: Transaction) -> None:
+    transaction.devices.add(device())
+    transaction.orders.add(order())
+    transaction.certificates.add(certificate())

@@ -228,6 +228,19 @@ async def test_a_lost_answer_to_the_key_change_is_no_lost_account(stage: SetStag
     assert len(setting.ca.state.accounts) == 1
 
 
+async def test_a_key_that_the_ca_has_taken_is_kept_though_it_refuses_the_change(stage: SetStage) -> None:
+    """Asked again after a kill, while the first request was still on its way: by then the old key is nobody's."""
+    setting = await stage()
+    refused = Fate(on="keyChange", acts=True, status=403, type="unauthorized", detail="no such key")
+    async with setting.hq() as scene:
+        await new_box_issued(scene)
+        setting.ca.follow(Script(fates=(refused,)))
+        await acts(scene).roll_over(by="me", now_s=now_s(scene))
+        assert await scene.hq.rows("SELECT next_key_sealed FROM acme_account") == [(None,)]
+        await new_box_issued(scene)
+    assert len(setting.ca.state.accounts) == 1
+
+
 async def test_a_ca_that_changes_no_keys_leaves_the_old_one(stage: SetStage) -> None:
     setting = await stage(Script(leave_out=("keyChange",)))
     async with setting.hq() as scene:

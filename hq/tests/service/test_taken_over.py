@@ -124,14 +124,14 @@ async def test_what_it_saw_of_an_order_counts_no_more(store: SqliteStore) -> Non
 
 
 class Poisoned:
-    """An issuance whose end cannot be written down, as when the CA's words are none that a database takes."""
+    """An issuance whose end cannot be written down, because HQ fails at that too."""
 
     def __init__(self) -> None:
         self.runs = 0
 
     async def run(self, order: Order) -> Order:
         self.runs += 1
-        raise CaError(Fault(remedy=Remedy.ACCOUNT, reason=f"half a pair for {order.id}: \ud800"))
+        raise CaError(Fault(remedy=Remedy.BACK_OFF, reason=order.id, retry_after_s=float("inf")))
 
 
 async def test_an_order_whose_fault_cannot_be_written_down_is_not_tried_again_at_once(store: SqliteStore) -> None:

@@ -68,6 +68,11 @@ class Fault:
     link: str | None = field(default=None, repr=False)
     about: Whose | None = None
 
+    def __post_init__(self) -> None:
+        # Whoever makes one has it from a CA, or from a library that tells what the CA sent.
+        object.__setattr__(self, "reason", _line(self.reason))
+        object.__setattr__(self, "link", members.web_page(self.link, most_chars=_MAX_LINK_CHARS))
+
     @property
     def whose(self) -> Whose:
         return self.about or _WHOSE.get(self.remedy, Whose.ORDER)
@@ -134,10 +139,10 @@ def classify(
         remedy = Remedy.PARK if status == 429 else Remedy.BACK_OFF
         return Fault(remedy=remedy, reason=f"HTTP {status} without a problem document", retry_after_s=wait_s)
     remedy = _for_what_was_asked(asked, problem, remedy_of(problem, status))
-    link = _page(problem.instance) if remedy in {Remedy.ACCOUNT, Remedy.PAUSED} else None
+    link = problem.instance if remedy in {Remedy.ACCOUNT, Remedy.PAUSED} else None
     about = Whose.ACCOUNT if remedy is Remedy.PAUSED and asked is Asked.ACCOUNT else None
     if remedy is Remedy.PAUSED:
-        link = link or next(filter(None, map(_page, _URL.findall(problem.detail))), None)
+        link = link or next(iter(_URL.findall(problem.detail)), None)
     return Fault(
         remedy=remedy, reason=_one_line(problem), retry_after_s=wait_s, problem=problem, link=link, about=about
     )
@@ -199,8 +204,8 @@ def _by_status(status: int) -> Remedy:
     return Remedy.PERMANENT
 
 
-def _page(url: str | None) -> str | None:
-    return members.web_page(url, most_chars=_MAX_LINK_CHARS)
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _without_query(url: re.Match[str]) -> str:
@@ -211,5 +216,5 @@ def _without_query(url: re.Match[str]) -> str:
 
 def _one_line(problem: Problem) -> str:
     text = _URL.sub(_without_query, str(problem))
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = _line(text)
     return line if len(line) <= MAX_REASON_CHARS else line[: MAX_REASON_CHARS - 3] + "..."

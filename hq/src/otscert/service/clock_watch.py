@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from otscert.domain.order import BACK_OFF_S
 from otscert.service.context import Hq
 from otscert.service.ports import Store
+from otscert.store.transaction import Transaction
 
 STEP_S = 60
 """A smaller correction delays nothing that anybody would notice."""
@@ -29,7 +30,7 @@ class ClockWatch:
     _ahead_s: float | None = None
 
     async def look(self) -> None:
-        """Bring back orders that wait longer than any back-off, if the clock was set back since the last look.
+        """Bring back what waits longer than any back-off, if the clock was set back since the last look.
 
         One that waits so long because its CA has said so asks it once too early. Raises `StoreUnavailable`; the next
         look then tries again.
@@ -39,6 +40,20 @@ class ClockWatch:
         before_s = ahead_s if self._ahead_s is None else self._ahead_s
         if before_s - ahead_s > STEP_S:
             from_s = now_s + _LONGEST_BACK_OFF_S
-            count = await self.store.write(lambda found: found.orders.bring_back(from_s=from_s, now_s=now_s))
-            _log.warning("clock.set_back", extra={"seconds": round(before_s - ahead_s), "orders_brought_back": count})
+
+            def bring_back(transaction: Transaction) -> tuple[int, int]:
+                return (
+                    transaction.orders.bring_back(from_s=from_s, now_s=now_s),
+                    transaction.revocations.bring_back(from_s=from_s, now_s=now_s),
+                )
+
+            orders, revocations = await self.store.write(bring_back)
+            _log.warning(
+                "clock.set_back",
+                extra={
+                    "seconds": round(before_s - ahead_s),
+                    "orders_brought_back": orders,
+                    "revocations_brought_back": revocations,
+                },
+            )
         self._ahead_s = ahead_s

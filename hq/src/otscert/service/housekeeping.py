@@ -41,6 +41,7 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.zone_changes.sweep()
         # HQ's clock was ahead when these were postponed, and has been set right since.
         transaction.orders.bring_back(from_s=now_s + _LONGEST_REST_S, now_s=now_s)
+        transaction.revocations.bring_back(from_s=now_s + _LONGEST_REST_S, now_s=now_s)
 
     await store.write(work)
 

@@ -47,6 +47,12 @@ class Revocations:
         )
         return [Revocation(certificate_sha256=row[0], reason=row[1], attempt=row[2]) for row in rows]
 
+    def bring_back(self, *, from_s: int, now_s: int) -> int:
+        """Let those go on now that would wait until `from_s` or longer; returns how many."""
+        return self._sql(
+            "UPDATE revocation SET next_at_s = ? WHERE done_at_s IS NULL AND next_at_s >= ?", (now_s, from_s)
+        ).rowcount
+
     def done(self, certificate_sha256: str, *, now_s: int, problem: str = "") -> None:
         """Nothing more is done about it; `problem` says why it could not be revoked, when it could not."""
         self._sql(
