@@ -22,6 +22,7 @@ from otscert.service.alerting import DIGEST, HEARD, LOOKED, Alerting
 from otscert.service.context import Hq
 from otscert.service.signals import LocalSignals
 from otscert.store.issuers import AccountProblem, Issuer
+from otscert.store.outbox import Posted
 from otscert.store.sqlite import SqliteStore
 from tests.harness.hq import HqOptions, _hq
 
@@ -42,13 +43,14 @@ class Listener:
     """A channel that keeps what it is sent, or refuses with `problem`; `dies` ends it as kill -9 does after a send."""
 
     problem: str = ""
+    error: type[Exception] = NotDelivered
     dies: bool = False
     heard: list[Message] = field(default_factory=list)
     came: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def send(self, message: Message) -> None:
         if self.problem:
-            raise NotDelivered(self.problem)
+            raise self.error(self.problem)
         self.heard.append(message)
         self.came.set()
         if self.dies:
@@ -308,3 +310,22 @@ async def test_a_clock_that_is_set_back_does_not_stop_the_looks(scene: Scene) ->
 def test_the_back_off_of_a_channel_is_bounded() -> None:
     assert [back_off_s(attempt, jitter=0) for attempt in (1, 2, 3, 7, 8, 1000)] == [30, 60, 120, 1920, 3600, 3600]
     assert back_off_s(1, jitter=0.999) >= 22
+
+
+async def test_a_message_that_hq_fails_at_is_put_off_and_told_like_one_that_was_refused(scene: Scene) -> None:
+    await scene.store.write(lambda transaction: transaction.outbox.add(posted("mail", scene.clock.now_s)))
+    mail = scene.channels["mail"]
+    mail.error, mail.problem = ValueError, "a header with a line end"
+    assert not await scene.sending.once("mail")
+    ((problem, waits_s),) = [
+        (each.problem, each.next_at_s - scene.clock.now_s)
+        for each in await scene.store.read(lambda transaction: transaction.outbox.waiting())
+    ]
+    assert problem == "HQ itself failed (ValueError); its log has the details"
+    assert 0 < waits_s <= 30
+
+
+def posted(channel: str, now_s: int) -> Posted:
+    message = Message(id="m1", event="test", subject="a test", text="a test", at_s=now_s, items=[])
+    body = message.body().decode()
+    return Posted(id="m1", channel=channel, message=body, created_s=now_s, until_s=now_s + DAY_S, next_at_s=now_s)

@@ -137,5 +137,16 @@ async def test_a_process_with_other_keys_does_not_start_beside_the_others(
         await heart(store, clock, "2", "worker", key_check="another").enter()
 
 
+async def test_a_process_that_died_while_its_clock_was_ahead_is_forgotten(
+    store: PostgresStore, clock: TestClock
+) -> None:
+    clock.ahead_s = 10 * 365 * 86_400
+    await heart(store, clock, "1", "worker", key_check="another").enter()
+    clock.ahead_s = 0
+    two = heart(store, clock, "2", "worker")
+    await two.enter()
+    assert [process.id for process in two.living] == ["2"]
+
+
 async def _nothing() -> None:
     return None

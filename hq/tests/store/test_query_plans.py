@@ -100,7 +100,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "processes.put": lambda t: t.processes.put(PROCESS),
     "processes.seen_since": lambda t: t.processes.seen_since(1),
     "processes.leave": lambda t: t.processes.leave("p1"),
-    "processes.forget": lambda t: t.processes.forget(seen_before_s=1),
+    "processes.forget": lambda t: t.processes.forget(seen_before_s=1, seen_after_s=9),
     "caa.put": lambda t: t.caa.put("le", ["letsencrypt.org"]),
     "caa.of": lambda t: t.caa.of(["le"]),
     "duties.take": lambda t: t.duties.take("sweeping", by="p1", now_s=1, until_s=2),

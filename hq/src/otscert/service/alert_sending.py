@@ -88,6 +88,10 @@ class Sending:
         except NotDelivered as error:
             await self._failed(posted, clean(str(error)))
             return False
+        except Exception as error:  # noqa: BLE001 - logged; a message that HQ fails at must not hold up those behind it
+            _log.exception("alerting.sending_failed", extra={"channel": name})
+            await self._failed(posted, f"HQ itself failed ({type(error).__name__}); its log has the details")
+            return False
         now_s = self.hq.now_s()
         await self.store.write(lambda transaction: transaction.outbox.sent(posted.id, now_s=now_s))
         _log.info("alert.sent", extra={"channel": name, "subject": message.subject, "id": message.id})

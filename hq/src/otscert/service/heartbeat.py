@@ -23,6 +23,8 @@ ALONE_S = 60.0
 """How often a process says that it lives that nobody else waits for."""
 GONE_S = 15
 FORGET_S = 24 * 3600
+AHEAD_S = 600
+"""What was seen later than so much from now was seen by a clock that was ahead: if it lives, it says so again."""
 _CLOCK_OFF_S = 3
 _WORKER = "worker"
 _log = logging.getLogger(__name__)
@@ -63,7 +65,7 @@ class Heartbeat:
         now_s = self.hq.now_s()
 
         def enter(transaction: Transaction) -> tuple[Process, ...]:
-            transaction.processes.forget(seen_before_s=now_s - FORGET_S)
+            _forget(transaction, now_s)
             for other in transaction.processes.seen_since(now_s - GONE_S):
                 if other.id != self.me.id and other.key_check != self.me.key_check:
                     raise OtherKeys(
@@ -100,8 +102,9 @@ class Heartbeat:
 
         def beat(transaction: Transaction) -> tuple[Process, ...]:
             transaction.processes.put(replace(self.me, seen_s=now_s))
-            transaction.processes.forget(seen_before_s=now_s - FORGET_S)
-            return tuple(transaction.processes.seen_since(now_s - GONE_S))
+            heard = tuple(transaction.processes.seen_since(now_s - GONE_S))
+            _forget(transaction, now_s)
+            return heard
 
         self.living = await self.store.write(beat)
         self._tell()
@@ -118,3 +121,7 @@ class Heartbeat:
                 self._told_of.add(other.id)
                 hint = "let NTP set the clocks of all machines that run HQ"
                 _log.warning("process.clocks_differ", extra={"host": other.host, "ahead_s": ahead_s, "hint": hint})
+
+
+def _forget(transaction: Transaction, now_s: int) -> None:
+    transaction.processes.forget(seen_before_s=now_s - FORGET_S, seen_after_s=now_s + AHEAD_S)

@@ -72,6 +72,7 @@ class Processes:
     def leave(self, process_id: str) -> None:
         self._sql("DELETE FROM hq_process WHERE id = ?", (process_id,))
 
-    def forget(self, *, seen_before_s: int) -> int:
-        """Forget those that were not heard of since; returns how many."""
-        return self._sql("DELETE FROM hq_process WHERE seen_s < ?", (seen_before_s,)).rowcount
+    def forget(self, *, seen_before_s: int, seen_after_s: int) -> int:
+        """Forget those that were not heard of since, or only by a clock that was ahead; returns how many."""
+        old = self._sql("DELETE FROM hq_process WHERE seen_s < ?", (seen_before_s,)).rowcount
+        return old + self._sql("DELETE FROM hq_process WHERE seen_s > ?", (seen_after_s,)).rowcount
