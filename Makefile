@@ -10,7 +10,7 @@ PARTS_PYTHON = $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 # Hash-pinned requirements that the environment holds, no more and no less.
 PINNED := requirements/dev.txt requirements/uv.txt
 TEST_STEPS := format-check lint-hq lint-agent types contracts pytest
-TEST_WORKERS ?= 2
+TEST_WORKERS ?= 4
 TEST_TIMEOUT_S ?= 120
 PYTEST_ARGS ?=
 # Pins that still fit are kept; PIN_ARGS=--upgrade takes the newest of everything.
@@ -84,7 +84,7 @@ lint-agent: install
 	@cd agent && ../$(BIN)/ruff check
 
 pytest: install
-	@$(BIN)/python -m pytest -p tests.harness.nothing_skipped -n $(TEST_WORKERS) --timeout $(TEST_TIMEOUT_S) $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -p tests.harness.nothing_skipped -n $(TEST_WORKERS) --dist worksteal --timeout $(TEST_TIMEOUT_S) $(PYTEST_ARGS)
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -181,7 +181,7 @@ class Story:
         def issue(transaction: Transaction) -> None:
             order = transaction.orders.get(order_id)
             assert order is not None
-            for event in (OrderEvent.CLAIM, OrderEvent.OPEN, OrderEvent.FINALIZE):
+            for event in (OrderEvent.CLAIM, OrderEvent.OPEN, OrderEvent.PUBLISH, OrderEvent.FINALIZE):
                 order = transaction.orders.advance(order, event)
             transaction.orders.advance(order, OrderEvent.ISSUE, certificate_sha256=self.leaf_sha256)
             transaction.certificates.add(row)

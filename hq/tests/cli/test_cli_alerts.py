@@ -99,7 +99,7 @@ def test_what_is_wrong_is_shown_with_what_to_do_and_who_was_told(installed: Inst
         "451 come back",
         "1 alert. HQ looked",
     ):
-        assert words in done.stdout
+        assert words in " ".join(done.stdout.split())
     document = json.loads(installed.call("alerts", "--json").stdout)
     assert [(each["about"], each["state"]) for each in document["alerts"]] == [("ca", "open"), ("other", "waiting")]
     assert document["over"][0]["what"] == "it was slow"

@@ -87,7 +87,7 @@ def test_a_launch_that_waits_is_told_until_when_and_what_would_help(hq: Installa
     assert status == 1
     assert document["waiting"] == 451
     domain, account = document["issuers"][0]["shared"]
-    assert account["room"] in {250, 251}
+    assert 250 <= account["room"] <= 260  # one more comes back every 36 s
     assert domain["room"] == 0
     assert [(each["rank"], each["count"]) for each in domain["waiting"]] == [
         ("first boot", 300),
