@@ -200,6 +200,10 @@ def test_certificates_are_listed_by_their_end_and_shown_with_what_becomes_of_the
     rest = as_json(installed, "cert", "list", "--limit", "3", "--after", first["after"])
     assert ([each["device"] for each in rest["certificates"]], rest["after"]) == (["d4", "d5"], None)
     assert len(as_json(installed, "cert", "list", "--device", "label2")["certificates"]) == 1
+    listed = installed.call("cert", "list", "--device", "label2").stdout
+    assert f"{2:064x}" not in listed
+    assert f"{2:064x}"[:12] in listed
+    assert "several SHA-256 begin with 000000000000: give more" in refused(installed, "cert", "show", "0" * 12)
     for known in (f"{2:064x}", "03AB2", "3ab2", "label2", "S2"):
         assert as_json(installed, "cert", "show", known)["sha256"] == f"{2:064x}"
     assert "in use" in installed.call("cert", "show", "3ab2").stdout

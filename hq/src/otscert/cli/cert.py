@@ -74,7 +74,7 @@ def list_certificates(
     as_json: JsonOption = False,
 ) -> None:
     """List the certificates that are valid, the next one to end first; or all that one box had, the newest first."""
-    from otscert.cli.certificate_lookup import state_of, view  # noqa: PLC0415 - HQ's use cases are behind it: slow
+    from otscert.cli.certificate_lookup import SHOWN, state_of, view  # noqa: PLC0415 - HQ's use cases are behind it: slow
 
     loaded, now_s = load_config(config), int(time.time())
 
@@ -94,8 +94,11 @@ def list_certificates(
     if not page:
         typer.echo("No certificate is valid." if not device else "It has had no certificate yet.", err=True)
         return
-    rows = [(each["sha256"], each["label"] or "", each["issuer"], each["not_after"], state_of(each)) for each in page]
-    show.print_table(("sha256", "label", "issuer", "ends", "state"), rows)
+    rows = [
+        (each["label"] or "", each["sha256"][:SHOWN], each["issuer"], each["not_after"], state_of(each))
+        for each in page
+    ]
+    show.print_table(("label", "sha256 begins", "issuer", "ends", "state"), rows)
     if more:
         typer.echo(
             f"There are more: --after {page[-1]['sha256']}" if not device else "There are more: --limit", err=True

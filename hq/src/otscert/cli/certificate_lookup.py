@@ -15,13 +15,16 @@ from otscert.service.recalls import recall_of
 from otscert.store.certificates import Certificate
 from otscert.store.transaction import Transaction
 
+SHOWN = 12
+"""How many digits of a SHA-256 people are shown: enough to name a certificate by."""
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_PREFIX = re.compile(rf"[0-9a-f]{{{SHOWN},63}}\Z")
 _MOST = 100
 """Certificates of one box."""
 
 
 def find_certificates(transaction: Transaction, config: Config, text: str) -> list[Certificate]:
-    """One by fingerprint or serial number; all of a box, the newest first, by the box's id, label, name or serial."""
+    """One by fingerprint, how it begins, or serial; all of a box, newest first, by its id, label, name or serial."""
     plain = text.replace(":", "").lower()
     if _SHA256.match(plain) is not None:
         certificate = transaction.certificates.get(plain)
@@ -32,6 +35,10 @@ def find_certificates(transaction: Transaction, config: Config, text: str) -> li
     if len(same) > 1:
         known = ", ".join(f"{each.sha256} ({each.issuer})" for each in same)
         raise CommandFailed(f"several certificates have the serial number {text}: give a SHA-256. {known}")
+    if not same and _PREFIX.match(plain) is not None:
+        same = transaction.certificates.beginning(plain, limit=2)
+        if len(same) > 1:
+            raise CommandFailed(f"several SHA-256 begin with {plain}: give more of it")
     if same:
         return same
     device = find_one(transaction, config, text)

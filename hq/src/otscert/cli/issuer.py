@@ -39,7 +39,7 @@ def _group() -> None:
 
 
 def ask_ca(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The issuer's name; may be left out.")] = "",
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="The issuer's name; else the preferred one.")] = "",
     config: ConfigOption = None,
     *,
     register: Annotated[
@@ -58,7 +58,8 @@ def ask_ca(
 
 
 def _issuer(config: Config, name: str) -> IssuerConfig:
-    found = [issuer for issuer in config.issuers if name in ("", issuer.name)]
+    wanted = name or config.preference[0]
+    found = [issuer for issuer in config.issuers if issuer.name == wanted]
     if not found:
         known = ", ".join(issuer.name for issuer in config.issuers)
         raise CommandFailed(f"there is no issuer {name!r} in the configuration, but {known}")

@@ -52,9 +52,7 @@ def print_plan(plan: Plan, profile: Profile, course: Course, variants: Sequence[
     if variants:
         typer.echo("\nwhat would change it")
         rows = [_row("as planned", course), *(_row(each.name, each.course) for each in variants)]
-        print_table(
-            ("change", "last certificate", "longest wait", "median wait", "queue's peak", "then bound by"), rows
-        )
+        print_table(("change", "done after", "longest wait", "median wait", "queue's peak", "then bound by"), rows)
     for warning in warnings_of(course, used):
         typer.echo(f"\n! {warning}")
     if svg is not None:
@@ -144,7 +142,7 @@ def _fields(plan: Plan, course: Course) -> dict[str, str]:
 def _row(name: str, course: Course) -> tuple[str, ...]:
     return (
         name,
-        _when(course.served_ms),
+        _when(course.served_ms).removeprefix("after "),
         lasting(course.longest_wait_s),
         lasting(course.median_wait_s),
         f"{course.peak:,}",

@@ -49,7 +49,7 @@ def processes(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
                 "lives" if view["lives"] else "gone",
                 show.ago(process.seen_s, now_s=now_s),
                 str(view["orders"]),
-                ", ".join(view["duties"]),
+                "all, it is alone" if process.id == ALONE else ", ".join(view["duties"]),
             )
             for process, view in zip(found, views, strict=True)
         ],

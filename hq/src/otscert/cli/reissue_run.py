@@ -235,8 +235,10 @@ def _say_what_would_be(config: Config, where: Where, selected: Selected, *, as_j
     show.print_table(("issuer", "model", "certificates"), rows)
     typer.echo(f"It takes {document['forecast']['span']}: {expected.reason}. Boxes that are switched off come later.")
     typer.echo("\nSome of them")
-    sample = [(each["sha256"], each["device"], each["issued_at"], each["not_after"]) for each in document["sample"]]
-    show.print_table(("sha256", "box", "issued", "ends"), sample)
+    sample = [
+        (each["device"], each["sha256"][:12], each["issued_at"], each["not_after"]) for each in document["sample"]
+    ]
+    show.print_table(("box", "sha256 begins", "issued", "ends"), sample)
 
 
 def _say_what_is(config: Config, begun: incidents.Begun, incident: Incident, *, as_json: bool) -> None:

@@ -140,7 +140,7 @@ def _reason(error: smtplib.SMTPException) -> str:
     if isinstance(error, smtplib.SMTPResponseException):
         return f"it answered {_said(error.smtp_code, error.smtp_error)}"
     if isinstance(error, smtplib.SMTPNotSupportedError):
-        return f"{error}; see alerts.smtp_security and alerts.smtp_user"
+        return f"{str(error).rstrip('.')}; see alerts.smtp_security and alerts.smtp_user"
     return str(error) or "it hung up"
 
 

@@ -102,6 +102,14 @@ class Certificates:
         row = self._sql(f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.sha256 = ?", (sha256,)).fetchone()
         return _certificate(row) if row else None
 
+    def beginning(self, prefix: str, *, limit: int) -> list[Certificate]:
+        """Those whose `sha256` begins with these hex digits."""
+        rows = self._sql(
+            f"SELECT {_COLUMNS} FROM {_FROM} WHERE c.sha256 >= ? AND c.sha256 < ? ORDER BY c.sha256 LIMIT ?",
+            (prefix, prefix + "g", limit),
+        )
+        return [_certificate(row) for row in rows]
+
     def newest(self, device_id: str) -> Certificate | None:
         """The newest one of the identity that the device has now."""
         row = self._sql(
