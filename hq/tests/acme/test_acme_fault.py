@@ -145,3 +145,10 @@ def test_a_link_that_is_no_web_page_is_nobodys_to_open(link: str) -> None:
     assert classify(403, terms, {}, NOW).link is None
     paused = Problem(type=ACME_URN + "rateLimited", detail=f"Your account is paused, visit {link}")
     assert classify(429, paused, {}, NOW).link is None
+
+
+@pytest.mark.parametrize("found", ["account deactivated", "this account is paused"])
+def test_words_that_a_validation_found_say_nothing_of_the_account(found: str) -> None:
+    problem = Problem(type=ACME_URN + "unauthorized", detail=f'Incorrect TXT record "{found}" found')
+    assert of_outcome(problem).remedy is Remedy.DNS
+    assert classify(403, problem, {}, NOW).remedy in {Remedy.ACCOUNT, Remedy.PAUSED}

@@ -164,7 +164,11 @@ def of_outcome(problem: Problem | None) -> Fault:
     """Sort the `error` of an order, authorization or challenge that became invalid (RFC 8555 sections 7.1.3, 8)."""
     if problem is None:
         return Fault(remedy=Remedy.DNS, reason="the CA made it invalid and gives no reason")
-    return Fault(remedy=remedy_of(problem, problem.status or 403), reason=_one_line(problem), problem=problem)
+    remedy = remedy_of(problem, problem.status or 403)
+    if problem.name == "unauthorized":
+        # Of a validation, whose words quote what was found in DNS: they must not close the account for all boxes.
+        remedy = Remedy.DNS
+    return Fault(remedy=remedy, reason=_one_line(problem), problem=problem)
 
 
 def remedy_of(problem: Problem, status: int) -> Remedy:
