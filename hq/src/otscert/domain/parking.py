@@ -1,7 +1,7 @@
 """What a CA's "too many" (429, `rateLimited`) means for the budget: which bucket is parked, and until when.
 
 Knows the words of Let's Encrypt (Boulder's ratelimits/limiter.go); what names no limit parks the issuer's orders. A
-park is never for ever: what claims to last a week or longer is looked at again every day.
+park is never for ever: what claims to last a week (of an issuer's orders: a day) or longer is tried again every day.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def park(
         refill_s = UNSAID_S if quota is None else quota.interval_ms // 1000
         wait_s = min(max(refill_s, _LEAST_S), _MOST_UNSAID_S)
     else:
-        wait_s = DAY_S if retry_after_s >= WEEK_S else max(1, int(retry_after_s) + 1)
+        # All of an issuer's orders stand behind this one: a single odd answer must not stop them for days.
+        most_s = DAY_S if bucket.kind is LimitKind.ORDERS_PER_ACCOUNT else WEEK_S
+        wait_s = DAY_S if retry_after_s >= most_s else max(1, int(retry_after_s) + 1)
     until_s = max(now_s + wait_s, level.parked_until_s if level.parked_until_s <= now_s + WEEK_S else 0)
     tat_ms = level.tat_ms
     if quota is not None:
