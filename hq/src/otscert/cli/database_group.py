@@ -55,8 +55,8 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     else:
         has = "none yet: otscert serve makes it" if found is None else str(found)
         show.print_fields(document["database"], {"schema": has, "needed by this release": str(SCHEMA_VERSION)})
-    if found not in {None, SCHEMA_VERSION}:
-        older = found is not None and found < SCHEMA_VERSION
+    if found is not None and found != SCHEMA_VERSION:
+        older = found < SCHEMA_VERSION
         typer.echo(
             "Stop HQ and run otscert database upgrade." if older else "A newer release made it: run that one.", err=True
         )
