@@ -177,6 +177,8 @@ async def test_a_signal_reaches_the_other_process_also_after_the_server_ended_it
     async with signals_of(postgres_url) as one, signals_of(postgres_url) as other:
         with other.listen(DUE) as heard, other.listen(f"{HERE}mine") as heard_mine:
             await until_heard(heard, lambda: one.publish(DUE))
+            async with asyncio.timeout(5):
+                await heard_mine(60)  # a connection that is made lets everybody look
             await asyncio.to_thread(
                 postgres.admin,
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'otscert signals%'",
