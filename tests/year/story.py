@@ -67,7 +67,7 @@ class Verdict:
     boxes: int
     lapses: list[Lapse]
     revoked_in_use: list[str]
-    """Boxes that were on after the recall and still served what the CA then revoked."""
+    """Boxes that were on for long enough after the recall and still served what the CA then revoked."""
     never_served: list[str]
     refused: list[str]
     """Orders that the CA refused for a rate limit: HQ's budget should have known."""
@@ -285,7 +285,7 @@ def _judge(year: _Year, *, unfinished: int) -> Verdict:
     return Verdict(
         boxes=len(year.boxes),
         lapses=lapses,
-        revoked_in_use=[box.name for box in year.boxes if year.recalled_s and _serves_revoked(box, year.recalled_s)],
+        revoked_in_use=[box.name for box in year.boxes if year.recalled_s and _serves_revoked(box, year)],
         never_served=[box.name for box in year.boxes if not box.served],
         refused=[*year.first.refused, *year.second.refused],
         unfinished=unfinished,
@@ -310,10 +310,14 @@ def _lapses(box: YearBox, end_s: int) -> list[Lapse]:
     return found
 
 
-def _serves_revoked(box: YearBox, recalled_s: int) -> bool:
-    """Whether a box that was on after the recall still served an older certificate when the CA revoked it."""
-    revoked_s = recalled_s + REVOKED_AFTER_DAYS * DAY_S
+def _serves_revoked(box: YearBox, year: _Year) -> bool:
+    """Whether a box still served an older certificate when the CA revoked it, though it had been on for long enough.
+
+    Long enough is until HQ has asked the CA again and the box has called again, at the pace that both had before.
+    """
+    revoked_s = year.recalled_s + REVOKED_AFTER_DAYS * DAY_S
     until_then = [each for each in box.served if each.since_s <= revoked_s]
-    if not until_then or until_then[-1].since_s > recalled_s or until_then[-1].not_after_s <= revoked_s:
+    if not until_then or until_then[-1].since_s > year.recalled_s or until_then[-1].not_after_s <= revoked_s:
         return False
-    return box.on_for_s(recalled_s, revoked_s) > 0
+    enough_s = 1.1 * year.options.ask_again_s + year.options.checkin_s
+    return box.on_for_s(year.recalled_s, revoked_s) > enough_s

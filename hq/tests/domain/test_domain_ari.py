@@ -36,11 +36,17 @@ def days(start: float, end: float, *, at: float, told: float = 0) -> Window:
         (None, 60.1, Lane.ROUTINE, 60, "a third"),
         (None, 75.1, Lane.EMERGENCY, 60, "late"),
         (None, 90.1, Lane.EMERGENCY, 60, "expired"),
-        (days(59, 61, at=60.5), 60.4, Lane.NOT_DUE, 60.5, "suggests a later window"),
-        (days(59, 61, at=60.5), 60.6, Lane.ROUTINE, 60.5, "moment chosen"),
-        (days(59, 61, at=60.5), 70, Lane.ROUTINE, 60.5, "moment chosen"),
-        (days(59, 61, at=60.5), 75.1, Lane.EMERGENCY, 60.5, "late"),
-        (days(59, 61, at=60.5), 90, Lane.EMERGENCY, 60.5, "expired"),
+        (days(59, 61, at=59.5), 59.4, Lane.NOT_DUE, 59.5, "suggests a later window"),
+        (days(59, 61, at=59.5), 59.6, Lane.ROUTINE, 59.5, "moment chosen"),
+        (days(59, 61, at=59.5), 70, Lane.ROUTINE, 59.5, "moment chosen"),
+        (days(59, 61, at=59.5), 75.1, Lane.EMERGENCY, 59.5, "late"),
+        (days(59, 61, at=59.5), 90, Lane.EMERGENCY, 59.5, "expired"),
+        # our moment is later than the last third's beginning: who calls then is not sent away
+        (days(59, 61, at=60.5), 59.9, Lane.NOT_DUE, 60, "suggests a later window"),
+        (days(59, 61, at=60.5), 60.1, Lane.ROUTINE, 60, "is open, and less than a third"),
+        (days(59, 61, at=60.5), 60.6, Lane.ROUTINE, 60, "moment chosen"),
+        # a window that has not begun is waited for
+        (days(60.2, 61, at=60.5), 60.4, Lane.NOT_DUE, 60.5, "suggests a later window"),
         # earlier than we would, and nothing has happened to it
         (days(10, 12, at=11), 10.5, Lane.NOT_DUE, 11, "suggests a later window"),
         (days(10, 12, at=11), 11.5, Lane.ROUTINE, 11, "moment chosen"),
@@ -53,7 +59,7 @@ def days(start: float, end: float, *, at: float, told: float = 0) -> Window:
         (days(9.9, 9.95, at=9.92, told=10), 80, Lane.EMERGENCY, 10, "late; besides, the CA wants it"),
         (days(9.9, 9.95, at=9.92, told=10), 90, Lane.EMERGENCY, 10, "expired; besides, the CA wants it"),
         # HQ asked for the first time when the ordinary window was over: late, but the CA has not moved it
-        (days(59, 61, at=60.5, told=65), 66, Lane.ROUTINE, 60.5, "moment chosen"),
+        (days(59, 61, at=60.5, told=65), 66, Lane.ROUTINE, 60, "moment chosen"),
         # named at a time that has not come: HQ's clock was ahead
         (days(9.9, 9.95, at=9.92, told=30), 8, Lane.NOT_DUE, 9.92, "suggests a later window"),
         # later than can be waited for

@@ -81,7 +81,7 @@ def judge_renewal(
     latest_s = not_after_s - left_s // 2
     moved = window is not None and _is_recalled(window, usual_s=usual_s, now_s=now_s)
     trusted = window is not None and not moved and window.end_s <= not_after_s and window.at_s <= latest_s
-    at_s = window.at_s if window is not None and trusted else usual_s
+    at_s = _moment_s(window, usual_s) if window is not None and trusted else usual_s
     recalled = _recalled(window if moved else None, recall)
     if recalled is not None:
         at_s = min(at_s, recalled[0])
@@ -94,14 +94,25 @@ def judge_renewal(
         return RenewalDecision(lane=Lane.EMERGENCY, at_s=at_s, reason=reason, recalled=recalled is not None)
     if recalled is not None:
         return RenewalDecision(lane=Lane.INCIDENT, at_s=at_s, reason=recalled[1], recalled=True)
-    if trusted and now_s >= at_s:
+    if window is not None and trusted and now_s >= at_s:
         reason = "the moment chosen in the window that the CA suggests has come"
+        if now_s < window.at_s:
+            reason = f"the window that the CA suggests is open, and less than {share} of its life is left"
         return RenewalDecision(lane=Lane.ROUTINE, at_s=at_s, reason=reason)
     why_not = "" if window is None or trusted else "; the window that the CA suggests lies too late to wait for it"
     if now_s >= at_s:
         return RenewalDecision(lane=Lane.ROUTINE, at_s=at_s, reason=f"less than {share} of its life is left{why_not}")
     reason = "the CA suggests a later window" if trusted else f"enough of its life is left{why_not}"
     return RenewalDecision(lane=Lane.NOT_DUE, at_s=at_s, reason=reason)
+
+
+def _moment_s(window: Window, usual_s: int) -> int:
+    """Our moment in the window, or when renewal would be due without one, if the window has begun by then.
+
+    A box that calls in the last third of the life may be the next moment away for good: it is never told to wait for
+    the rest of a window that is open.
+    """
+    return min(window.at_s, usual_s) if window.start_s <= usual_s else window.at_s
 
 
 def _recalled(moved: Window | None, recall: Recall | None) -> tuple[int, str] | None:
