@@ -82,7 +82,11 @@ def _upgrade_file(connection: sqlite3.Connection, path: Path) -> Upgraded | None
     if not found or not _is_older(found):
         return None
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    backup = path.with_name(f"{path.stem}-schema{found}-{moment}{path.suffix}")
+    # Killed and started again within a second, it finds the backup of its first try: both stay.
+    names = (
+        f"{path.stem}-schema{found}-{moment}{more}{path.suffix}" for more in ("", *(f"-{n}" for n in range(2, 100)))
+    )
+    backup = next(each for each in map(path.with_name, names) if not each.exists())
     copy_file(connection, path, to=backup)
     connection.execute("PRAGMA foreign_keys = OFF")  # tables are made anew; the references are looked at afterwards
 
