@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from otscert.config_alerts import AlertsConfig, read_alerts
+from otscert.config_dns import DnsConfig, read_dns
 from otscert.config_limits import read_limits, read_public_suffix
 from otscert.config_model import WebhookConfig, read_model, read_tokens, read_webhook
 from otscert.config_reader import (
@@ -58,6 +59,8 @@ class IssuerConfig:
     max_in_flight: int
     limits: Limits = NONE_KNOWN
     """What the CA allows, as far as it is known or set."""
+    dns_persist: bool = False
+    """Whether dns-persist-01 is answered where the CA offers it."""
     preferred_root: str | None = None
     """Common name of the root below which the chain is wanted, where the CA offers several."""
 
@@ -77,7 +80,7 @@ class ZoneConfig:
 class Config:
     """Everything that was decided before HQ starts.
 
-    Secrets are in `database_url`, `tokens`, `webhooks`, `alerts` and `IssuerConfig.eab_hmac_key` only.
+    Secrets are in `database_url`, `tokens`, `webhooks`, `alerts`, `dns` and `IssuerConfig.eab_hmac_key` only.
     """
 
     data_dir: Path
@@ -108,6 +111,8 @@ class Config:
     webhooks: Mapping[str, WebhookConfig]
     open_admissions: Quota
     stale_s: int
+    dns: DnsConfig = field(default_factory=DnsConfig)
+    """Who else has the zone, and how the name server behaves."""
     alerts: AlertsConfig = field(default_factory=AlertsConfig)
     """Who is told what is wrong."""
     secret_files: tuple[Path, ...] = ()
@@ -189,6 +194,7 @@ def _build(reader: Reader) -> Config:
         webhooks={name: read_webhook(reader, name) for name, model in models.items() if model.webhook},
         open_admissions=quota(reader, "limits.open_admissions_per_day", DAY_S),
         stale_s=at_least(reader, "stale_days", 1) * DAY_S,
+        dns=read_dns(reader, origin=zone.origin),
         alerts=read_alerts(reader, host=_host(_public_url(reader, zone.origin))),
         secret_files=tuple(reader.secret_files),
     )
@@ -319,5 +325,6 @@ def _issuer(reader: Reader, name: str) -> IssuerConfig:
         caa_identity=reader.get(f"{prefix}caa_identity"),
         max_in_flight=at_least(reader, f"{prefix}max_in_flight", 1),
         limits=read_limits(reader, prefix, directory_url),
+        dns_persist=reader.get(f"{prefix}dns_persist"),
         preferred_root=reader.get(f"{prefix}preferred_root") or None,
     )

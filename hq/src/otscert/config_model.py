@@ -53,6 +53,9 @@ def read_model(reader: Reader, name: str) -> Model:
         revoke_replaced=reader.get(f"{prefix}revoke_replaced"),
         issuers=tuple(reader.get(f"{prefix}issuers")),
         profile=reader.get(f"{prefix}profile") or None,
+        computed_names=reader.get(f"{prefix}computed_names"),
+        global_ipv6=reader.get(f"{prefix}global_ipv6"),
+        https_record=reader.get(f"{prefix}https_record"),
     )
 
 

@@ -117,6 +117,51 @@ SETTINGS: tuple[Setting, ...] = (
         "host:port of the metrics for Prometheus, on loopback or a management network: plain HTTP, no password. Empty:"
         " none.",
     ),
+    _setting(
+        "dns.rate_limit_per_s",
+        Kind.NUMBER,
+        200,
+        "UDP answers a second to one network (an IPv4 /24, an IPv6 /56) without a DNS cookie; beyond, answers say that"
+        " TCP is to be used. 0: no limit.",
+    ),
+    _setting(
+        "dns.share_port",
+        Kind.SWITCH,
+        default=False,
+        sentence="Let several processes of this machine listen on the same port, each taking a share (SO_REUSEPORT).",
+    ),
+    _setting("dns.log_one_in", Kind.NUMBER, 0, "One DNS question in so many is logged; 0: none."),
+    _setting(
+        "tsig.*.secret", Kind.SECRET, "", "Secret of the TSIG key (RFC 8945) whose name in messages is NAME, as base64."
+    ),
+    _setting("tsig.*.algorithm", Kind.TEXT, "hmac-sha256", "hmac-sha256, hmac-sha384 or hmac-sha512."),
+    _setting(
+        "secondary.*.servers",
+        Kind.LIST,
+        [],
+        "host:port at which a secondary name server takes NOTIFY; it transfers the zone from HQ (AXFR, IXFR).",
+    ),
+    _setting("secondary.*.key", Kind.TEXT, REQUIRED, "The TSIG key that signs NOTIFY and the secondary's transfers."),
+    _setting(
+        "secondary.*.computes_names",
+        Kind.SWITCH,
+        default=False,
+        sentence="The secondary computes names that say an address by itself, as Knot's mod-synthrecord does.",
+    ),
+    _setting(
+        "updates.servers",
+        Kind.LIST,
+        [],
+        "host:port of the primary name server that holds the zone in HQ's place and takes updates (RFC 2136). Empty:"
+        " HQ serves the zone itself.",
+    ),
+    _setting("updates.key", Kind.TEXT, "", "The TSIG key that signs these updates."),
+    _setting(
+        "updates.challenge_zone",
+        Kind.TEXT,
+        "",
+        "A zone that HQ serves itself, to which _acme-challenge names are CNAMEs; empty: challenges are updates too.",
+    ),
     _setting("limits.hellos_per_address_per_hour", Kind.NUMBER, 120, "Hellos of unknown boxes from one address."),
     _setting("limits.hellos_per_model_per_hour", Kind.NUMBER, 20_000, "Hellos of unknown boxes of one model."),
     _setting(
@@ -208,6 +253,12 @@ SETTINGS: tuple[Setting, ...] = (
         "The CA's name in CAA records; empty: what its directory says, and no CAA record when it says nothing.",
     ),
     _setting(
+        "issuer.*.dns_persist",
+        Kind.SWITCH,
+        default=False,
+        sentence="Answer dns-persist-01 where the CA offers it: _validation-persist records, and no change per order.",
+    ),
+    _setting(
         "issuer.*.preferred_root",
         Kind.TEXT,
         "",
@@ -274,6 +325,24 @@ SETTINGS: tuple[Setting, ...] = (
         Kind.SWITCH,
         default=True,
         sentence="Publish the box's address; without it only names with an address in them work.",
+    ),
+    _setting(
+        "model.*.computed_names",
+        Kind.SWITCH,
+        default=True,
+        sentence="Answer names that say an address, 192-168-1-20 below the box's name; no other server can do that.",
+    ),
+    _setting(
+        "model.*.global_ipv6",
+        Kind.SWITCH,
+        default=False,
+        sentence="Publish a box's own global IPv6 address as well, once HQ saw it call from there.",
+    ),
+    _setting(
+        "model.*.https_record",
+        Kind.SWITCH,
+        default=False,
+        sentence="Publish an HTTPS record (RFC 9460) while the box serves its newest certificate, on port 443.",
     ),
     _setting("model.*.admissions_per_address_per_day", Kind.NUMBER, 20, "New boxes from one address by open or token."),
     _setting("model.*.admissions_per_model_per_day", Kind.NUMBER, 1000, "New boxes of the model by open or token."),

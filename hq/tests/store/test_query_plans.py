@@ -42,6 +42,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.get": lambda t: t.accounts.get("c"),
     "accounts.set_url": lambda t: t.accounts.set_url("c", "u"),
     "accounts.begin_key_change": lambda t: t.accounts.begin_key_change("c", b"next"),
+    "zone_places.get": lambda t: t.zone_places.get("serial"),
+    "zone_places.put": lambda t: t.zone_places.put("serial", 7),
     "caa.values_of": lambda t: t.caa.values_of("c"),
     "accounts.give_up_key_change": lambda t: t.accounts.give_up_key_change("c", b"next"),
     "accounts.end_key_change": lambda t: t.accounts.end_key_change("c", b"next"),

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otscert.domain.addresses import DEFAULT_POLICY, AddressPolicy
-from otscert.zones.cache import AnswerCache
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.zone import Zone
 
@@ -58,7 +57,7 @@ QUERIES = [
 @given(life=st.lists(changes, min_size=1, max_size=12))
 def test_a_remembered_answer_is_the_one_that_would_be_built(settings: ZoneSettings, life: list[Change]) -> None:
     zone, forgetful = Zone(settings), Zone(settings)
-    forgetful._cache = AnswerCache(entries_per_generation=1)
+    forgetful._cache._entries_per_generation = 1
     for change in life:
         for one in (zone, forgetful):
             change(one)

@@ -8,7 +8,7 @@ from importlib import resources
 from otscert.store.dialect import statements
 from otscert.store.errors import NewerSchema, StoreError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 OLDEST_VERSION = 3
 """What can be migrated: the first release's. Older ones were of no release."""
 

@@ -1,4 +1,4 @@
--- The schema of HQ's store, version 4. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
+-- The schema of HQ's store, version 5. Times are Unix seconds (`_s`) or milliseconds (`_ms`); digests are raw bytes.
 -- Portable to PostgreSQL: no rowid, no affinity tricks; STRICT is SQLite's way of keeping the promise.
 
 -- The version of this schema, where Alembic looks for it.
@@ -415,10 +415,16 @@ CREATE TABLE caa_record (
     PRIMARY KEY (issuer, value)
 ) STRICT;
 
--- Labels whose content in the zone changed, for zones in other processes; written on PostgreSQL only.
+-- Labels whose content in the zone changed, for zones in other processes and on other servers; else not written.
 CREATE TABLE zone_change (
     number          INTEGER PRIMARY KEY AUTOINCREMENT,
     label           TEXT    NOT NULL
+) STRICT;
+
+-- How far something about the zone has come: `serial` (no SOA had a higher one), `pushed <server>` (zone_change.number).
+CREATE TABLE zone_place (
+    name            TEXT    PRIMARY KEY,
+    number          INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE quota (

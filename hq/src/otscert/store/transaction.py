@@ -34,6 +34,7 @@ from otscert.store.statistics import Statistics
 from otscert.store.trouble import Trouble
 from otscert.store.units import Units
 from otscert.store.zone_changes import ZoneChanges
+from otscert.store.zone_places import ZonePlaces
 
 
 class Transaction:
@@ -169,3 +170,7 @@ class Transaction:
     @cached_property
     def zone_changes(self) -> ZoneChanges:
         return ZoneChanges(self._connection, written=self._shared)
+
+    @cached_property
+    def zone_places(self) -> ZonePlaces:
+        return ZonePlaces(self._connection)

@@ -6,7 +6,7 @@ Knows names relative to the origin and record sets. Does not know messages, the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
@@ -171,6 +171,28 @@ class ZoneContent:
         self._boxes = new_boxes
         self._txt = new_txt
         return tuple(all_refused)
+
+    def nodes_of(self, key: bytes) -> Iterator[tuple[bytes, Node]]:
+        """What stands at a label and below it, by names relative to the origin; computed names are not listed."""
+        box = self._boxes.get(key)
+        if box is not None:
+            heads = self._address_heads
+            v4, v6 = addresses(heads.v4, box.v4, 4), addresses(heads.v6, box.v6, 16)
+            yield key, {rtype: each for rtype, each in ((wire.A, v4), (wire.AAAA, v6)) if each.number}
+        values = self._txt.get(key)
+        if values:
+            challenges = rrset(wire.TXT, self._settings.ttls.challenge_s, list(values.values()))
+            yield CHALLENGE + key, {wire.TXT: challenges}
+        elif box is not None:
+            yield CHALLENGE + key, {wire.TXT: self._placeholder}
+
+    def fixed(self) -> Iterator[tuple[bytes, Node]]:
+        """What settings fix, by names relative to the origin; the SOA is the zone's to add."""
+        yield from self._fixed.items()
+
+    def labels(self) -> list[bytes]:
+        """Every label with a box or a challenge, as they are now."""
+        return [*self._boxes, *(key for key in self._txt if key not in self._boxes)]
 
     def find(self, question: wire.Question, origin_start: int) -> Found:
         """What stands at the question's name, whose origin starts at that offset; the SOA is the zone's to add."""

@@ -160,23 +160,30 @@ class SoaRecords(dict[int, bytes]):
             _split(absolute_name(settings.name_servers[0], setting="name_servers"), origin),
             _split(absolute_name(settings.contact, setting="contact"), origin),
         ]
+        self._origin = name_octets(origin)
         timers = settings.timers
         numbers = (serial, timers.refresh_s, timers.retry_s, timers.expire_s, settings.ttls.soa_minimum_s)
         self._numbers = b"".join(number.to_bytes(4) for number in numbers)
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
 
     def __missing__(self, origin_offset: int) -> bytes:
         pointer = (0xC000 | origin_offset).to_bytes(2)
         names = b"".join(octets + (pointer if inside else b"") for octets, inside in self._names)
-        soa = self[origin_offset] = wire.record(wire.SOA, self._ttl_s, names + self._numbers, pointer)
+        soa = self[origin_offset] = wire.record(wire.SOA, self.ttl_s, names + self._numbers, pointer)
         return soa
+
+    def whole(self) -> bytes:
+        """The data with whole names, for where the origin does not stand in the same message."""
+        names = (octets + (self._origin if inside else b"") for octets, inside in self._names)
+        return b"".join(names) + self._numbers
 
     def renumbered(self, serial: int) -> SoaRecords:
         """The same SOA with another serial."""
         copy = SoaRecords.__new__(SoaRecords)
+        copy._origin = self._origin  # noqa: SLF001 - of its own class
         copy._names = self._names  # noqa: SLF001 - of its own class
         copy._numbers = serial.to_bytes(4) + self._numbers[4:]  # noqa: SLF001 - of its own class
-        copy._ttl_s = self._ttl_s  # noqa: SLF001 - of its own class
+        copy.ttl_s = self.ttl_s
         return copy
 
 

@@ -1,0 +1,124 @@
+"""What the tables [dns], [tsig.NAME], [secondary.NAME] and [updates] mean: who else has the zone, and how."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from otscert.config_reader import Reader, endpoints, one_of
+from otscert.config_values import ConfigError
+from otscert.domain.errors import DomainError
+from otscert.domain.names import parse_zone
+
+ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512")
+# RFC 8945 8: a key is to be as long as the digest; less than 128 bits is refused.
+_SHORTEST_KEY_BYTES = 16
+
+ServerAddress = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TsigConfig:
+    """A TSIG key (RFC 8945): its name as in messages, its algorithm, and its octets."""
+
+    name: str
+    algorithm: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecondaryConfig:
+    """A name server that transfers the zone from HQ; `servers` are told when it changes."""
+
+    name: str
+    servers: tuple[ServerAddress, ...]
+    key: TsigConfig
+    computes_names: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatesConfig:
+    """The server that holds the zone in HQ's place; `challenge_zone` is empty when it takes challenges too."""
+
+    servers: tuple[ServerAddress, ...]
+    key: TsigConfig
+    challenge_zone: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsConfig:
+    rate_limit_per_s: int = 200
+    """UDP answers a second to one network without a cookie; 0: no limit."""
+    share_port: bool = False
+    log_one_in: int = 0
+    """0: no question is logged."""
+    secondaries: tuple[SecondaryConfig, ...] = ()
+    updates: UpdatesConfig | None = None
+    """None: HQ serves the zone itself."""
+
+
+def read_dns(reader: Reader, *, origin: str) -> DnsConfig:
+    """Read them; raise `ConfigError`."""
+    keys = {name: _tsig(reader, name) for name in reader.names("tsig")}
+    return DnsConfig(
+        rate_limit_per_s=reader.get("dns.rate_limit_per_s"),
+        share_port=reader.get("dns.share_port"),
+        log_one_in=reader.get("dns.log_one_in"),
+        secondaries=tuple(_secondary(reader, name, keys) for name in reader.names("secondary")),
+        updates=_updates(reader, keys, origin),
+    )
+
+
+def _tsig(reader: Reader, name: str) -> TsigConfig:
+    prefix = f"tsig.{name}."
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?", name):
+        raise ConfigError(f"tsig.{name}: the name of a TSIG key is a host name's label")
+    try:
+        secret = base64.b64decode(reader.secret(f"{prefix}secret"), validate=True)
+    except (binascii.Error, ValueError):
+        # Never quoted: it is a secret.
+        raise ConfigError(f"{prefix}secret is not base64, as tsig-keygen and keymgr print it") from None
+    if len(secret) < _SHORTEST_KEY_BYTES:
+        raise ConfigError(
+            f"{prefix}secret has {len(secret)} octets, at least {_SHORTEST_KEY_BYTES} are needed: set"
+            f" {prefix}secret_file (openssl rand -base64 32 makes a key)"
+        )
+    return TsigConfig(name=name.lower(), algorithm=one_of(reader, f"{prefix}algorithm", ALGORITHMS), secret=secret)
+
+
+def _key(setting: str, name: str, keys: Mapping[str, TsigConfig]) -> TsigConfig:
+    if name not in keys:
+        raise ConfigError(f"{setting} is {name!r}, but there is no [tsig.{name or 'NAME'}] with its secret_file")
+    return keys[name]
+
+
+def _secondary(reader: Reader, name: str, keys: Mapping[str, TsigConfig]) -> SecondaryConfig:
+    prefix = f"secondary.{name}."
+    return SecondaryConfig(
+        name=name,
+        servers=endpoints(reader, f"{prefix}servers"),
+        key=_key(f"{prefix}key", reader.get(f"{prefix}key"), keys),
+        computes_names=reader.get(f"{prefix}computes_names"),
+    )
+
+
+def _updates(reader: Reader, keys: Mapping[str, TsigConfig], origin: str) -> UpdatesConfig | None:
+    servers = endpoints(reader, "updates.servers")
+    challenge_zone = str(reader.get("updates.challenge_zone"))
+    if not servers:
+        if challenge_zone or reader.get("updates.key"):
+            raise ConfigError("updates.servers is empty, so HQ serves the zone itself: take the rest of [updates] out")
+        return None
+    if challenge_zone:
+        try:
+            challenge_zone = parse_zone(challenge_zone)
+        except DomainError as error:
+            raise ConfigError(f"updates.challenge_zone: {error}") from error
+        if challenge_zone == origin:
+            raise ConfigError("updates.challenge_zone must be another zone than zone.origin, delegated to HQ")
+    return UpdatesConfig(
+        servers=servers, key=_key("updates.key", reader.get("updates.key"), keys), challenge_zone=challenge_zone
+    )

@@ -1,0 +1,25 @@
+"""How far something about the zone has come: the SOA's serial, and what other servers have been sent."""
+
+from __future__ import annotations
+
+from otscert.store.connection import Connection
+
+SERIAL = "serial"
+"""The name under which the highest serial that any SOA may have had is kept."""
+
+
+class ZonePlaces:
+    def __init__(self, connection: Connection) -> None:
+        self._sql = connection.execute
+
+    def get(self, name: str) -> int | None:
+        """How far it has come; None when it never was said."""
+        row = self._sql("SELECT number FROM zone_place WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def put(self, name: str, number: int) -> None:
+        """Say how far it has come, whatever was said before."""
+        self._sql(
+            "INSERT INTO zone_place (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = ?",
+            (name, number, number),
+        )
