@@ -121,7 +121,7 @@ class ZoneFollower:
             moved = seen.number != self._number
             self._number = seen.number
             for content in seen.contents:
-                self._take_up(content)
+                take_up(self.zone, self.models, content)
             if seen.caa is not None:
                 self.zone.set_caa(seen.caa)
             return moved
@@ -140,16 +140,6 @@ class ZoneFollower:
         self.zone.load(boxes_of(rows, self.models), txt)
         self.zone.set_caa(caa)
 
-    def _take_up(self, content: LabelContent) -> None:
-        model = self.models.get(content.device[0]) if content.device else None
-        if content.device is not None and model is not None:
-            addresses = published_addresses(model, content.device[1].split())
-            self.zone.activate(content.label, addresses, model.addresses)
-        else:
-            self.zone.withdraw(content.label)
-        self.zone.set_txt(content.label, content.values)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
     """What one look has found; `caa` is None where it did not change."""
@@ -157,6 +147,17 @@ class _Seen:
     number: int
     contents: list[LabelContent]
     caa: list[str] | None
+
+
+def take_up(zone: FollowedZone, models: Mapping[str, Model], content: LabelContent) -> None:
+    """Have the zone hold for a label what the store says of it; raises as the zone does."""
+    model = models.get(content.device[0]) if content.device else None
+    if content.device is not None and model is not None:
+        addresses = published_addresses(model, content.device[1].split())
+        zone.activate(content.label, addresses, model.addresses)
+    else:
+        zone.withdraw(content.label)
+    zone.set_txt(content.label, content.values)
 
 
 def boxes_of(
