@@ -29,3 +29,24 @@ class ListenError(ZoneError):
 
 class CheckError(ZoneError):
     """A name server gave no usable answer to the check, with the reason."""
+
+
+class SnapshotLostError(ZoneError):
+    """So much of the zone changed while it was being transferred that the transfer has to begin anew."""
+
+
+class TsigError(ZoneError):
+    """A message's TSIG was refused; `answer` says so to its sender, and `reason` to the operator."""
+
+    def __init__(self, reason: str, answer: bytes) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.answer = answer
+
+
+class UpdateError(ZoneError):
+    """A server did not take an update, with what to do. `kind` is one word or two, for counting."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind

@@ -6,25 +6,29 @@ thread changes it and asks it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.zones import wire
 from otscert.zones.cache import AnswerCache
 from otscert.zones.content import CHALLENGE, BoxEntry, ZoneContent
 from otscert.zones.counters import AnswerCounters
+from otscert.zones.journal import Journal
 from otscert.zones.responder import Responder
 from otscert.zones.rrs import Rr, rrs_of
 from otscert.zones.serials import Serials
 from otscert.zones.settings import ZoneSettings, absolute_name, name_octets
+from otscert.zones.snapshot import Snapshot
 
 _ENTRIES_PER_GENERATION = 131_072
+_TOP = b""
 
 
 class Zone:
     """The content of one zone and its answers.
 
-    A change is answered from the moment its method returns, and moves the SOA's serial by one (a bulk load too).
+    A change is answered from the moment its method returns, and moves the SOA's serial by one (a bulk load too), as far
+    as `allow_serials` lets it; where `number` says the serial, changes leave it alone.
     """
 
     def __init__(self, settings: ZoneSettings) -> None:
@@ -33,12 +37,20 @@ class Zone:
         self._origin = name_octets(absolute_name(settings.origin, setting="origin"))
         self._cache = AnswerCache(entries_per_generation=_ENTRIES_PER_GENERATION)
         self._serials = Serials(settings)
+        self._journal: Journal | None = None
+        self._snapshots: list[Snapshot] = []
+        self._listeners: list[Callable[[], None]] = []
         self.answer = Responder(self._origin, self._content, self._serials, self._cache, self.counters).answer
 
     @property
     def serial(self) -> int:
-        """The SOA's serial, to be handed to the next start as `first_serial`."""
+        """The SOA's serial."""
         return self._serials.serial
+
+    @property
+    def origin(self) -> bytes:
+        """The zone's name in wire format, lower-cased."""
+        return self._origin
 
     def activate(self, label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]:
         """Make `label` a box's name with exactly these addresses, and let names be computed below it by `policy`.
@@ -50,6 +62,7 @@ class Zone:
         """
         key = self._content.key(label)
         box, refused = self._content.box(addresses, policy)
+        self._before(key)
         before = self._content.exchange_box(key, box)
         if before is not None and before.computed is not box.computed:
             # Computed names below it are remembered one by one; such changes are rare enough to forget everything.
@@ -65,6 +78,7 @@ class Zone:
             LabelError: the label cannot be a box's.
         """
         key = self._content.key(label)
+        self._before(key)
         if self._content.exchange_box(key, None) is not None:
             self._cache.clear()
             self._changed(key)
@@ -77,6 +91,7 @@ class Zone:
             RecordError: the value does not fit, or 100 challenges stand there already.
         """
         key = self._content.key(label)
+        self._before(key)
         if self._content.put_txt(key, value):
             self._changed(key)
 
@@ -87,6 +102,7 @@ class Zone:
             LabelError: the label cannot be a box's.
         """
         key = self._content.key(label)
+        self._before(key)
         if self._content.drop_txt(key, value):
             self._changed(key)
 
@@ -110,9 +126,10 @@ class Zone:
         Raises:
             RecordError: a value does not fit; nothing changed.
         """
+        self._before(_TOP)
         if self._content.set_caa(values):
             self._cache.forget(self._origin)
-            self._serials.move()
+            self._moved()
 
     def load(self, boxes: Iterable[BoxEntry], txt: Iterable[tuple[str, str]]) -> tuple[Verdict, ...]:
         """Replace all boxes and challenges at once; the verdicts of addresses left out are returned.
@@ -122,14 +139,90 @@ class Zone:
             RecordError: a value does not fit; the zone is as it was.
         """
         refused = self._content.load(boxes, txt)
-        self._cache.clear()
-        self._serials.move()
+        self._all_changed()
         return refused
+
+    # ---- the serial
+
+    def allow_serials(self, ceiling: int) -> None:
+        """Let the serial go as far as `ceiling`: changes beyond are answered, and numbered once it is raised."""
+        if self._serials.allow(ceiling):
+            self._numbered()
+
+    @property
+    def serials_left(self) -> int:
+        """How many changes can be numbered before the ceiling."""
+        return self._serials.room
+
+    def number(self, serial: int) -> None:
+        """Call the content of this moment `serial`; from now on only this moves it."""
+        moves = serial != self._serials.serial
+        self._serials.jump(serial)
+        if moves:
+            self._numbered()
+
+    # ---- what other servers are told
+
+    def keep_journal(self) -> Journal:
+        """Note every change from now on."""
+        self._journal = Journal(self._records_of, self._serials.serial)
+        return self._journal
+
+    def on_move(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after every move of the serial; it may not change the zone."""
+        self._listeners.append(listener)
+
+    def forget_changes(self) -> None:
+        """Have secondaries take the whole zone: what led to this content cannot be told by records."""
+        if self._journal is not None:
+            self._journal.broken()
+
+    def snapshot(self) -> Snapshot:
+        """The zone as it is now; give it back to `release`."""
+        top = [rr for name, node in self._content.fixed() for rr in rrs_of(name + self._origin, node)]
+        snapshot = Snapshot(self.soa(), top, self._content.labels(), self._records_of)
+        self._snapshots.append(snapshot)
+        return snapshot
+
+    def release(self, snapshot: Snapshot) -> None:
+        """Keep nothing more for this snapshot."""
+        if snapshot in self._snapshots:
+            self._snapshots.remove(snapshot)
+
+    def _before(self, key: bytes) -> None:
+        if self._journal is not None:
+            self._journal.before(key)
+        for snapshot in self._snapshots:
+            snapshot.before(key)
 
     def _changed(self, key: bytes) -> None:
         self._cache.forget(key + self._origin)
         self._cache.forget(CHALLENGE + key + self._origin)
-        self._serials.move()
+        self._moved()
+
+    def _all_changed(self) -> None:
+        self._cache.clear()
+        for snapshot in self._snapshots:
+            snapshot.lose()
+        self.forget_changes()
+        self._moved()
+
+    def _moved(self) -> None:
+        if self._serials.move():
+            self._numbered()
+
+    def _numbered(self) -> None:
+        if self._journal is not None:
+            self._journal.moved(self._serials.serial)
+        for listener in self._listeners:
+            listener()
+
+    def _records_of(self, key: bytes) -> list[Rr]:
+        if key != _TOP:
+            return self.rrs_of(key)
+        return [rr for name, node in self._content.fixed() if not name for rr in rrs_of(self._origin, node)]
+
+    # ---- the records
 
     def rrs_of(self, label: bytes) -> list[Rr]:
         """The records at a label and below it; `label` has its length octet in front (`ZoneContent.key`)."""
