@@ -13,6 +13,7 @@ from otscert.config import Config
 from otscert.process import CannotStart
 from otscert.roles.parts import Parts, Works
 from otscert.service.topics import ZONE
+from otscert.service.zone_checking import CheckShower
 from otscert.service.zone_following import ZoneFollower, boxes_of
 from otscert.store.transaction import Transaction
 from otscert.zones.errors import ListenError
@@ -58,6 +59,10 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
     else:
         reload = partial(parts.store.read, partial(_load_zone, zone, parts))
     await reload()
+    if not parts.is_shared:
+        shower = CheckShower(store=parts.store, zone=parts.zone)
+        await shower.look()
+        works.append(shower.work)
     server = DnsServer(zone)
     stack.push_async_callback(server.stop)
     for host, port in parts.config.listen_dns:

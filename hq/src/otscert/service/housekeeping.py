@@ -38,6 +38,7 @@ async def sweep(hq: Hq, store: Store) -> None:
         transaction.events.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.canaries.sweep(before_s=now_s - _REMEMBERED_S)
         transaction.hellos.sweep_d0(now_s=now_s)
+        transaction.challenges.sweep_checks(now_s=now_s)
         transaction.zone_changes.sweep()
         # HQ's clock was ahead when these were postponed, and has been set right since.
         transaction.orders.bring_back(from_s=now_s + _LONGEST_REST_S, now_s=now_s)

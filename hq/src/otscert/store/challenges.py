@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from otscert.domain import zone_checks
 from otscert.store.connection import Connection
 from otscert.store.zone_changes import ZoneChanges
 
@@ -40,6 +41,20 @@ class Challenges:
         # Two orders for the same names share authorizations, and with them their TXT values.
         row = self._sql("SELECT 1 FROM challenge_txt WHERE label = ? AND value = ?", (label, value)).fetchone()
         return row is not None
+
+    def of_checks(self) -> list[str]:
+        """The values of `otscert zone check` that the zone has to answer now."""
+        rows = self._sql(
+            "SELECT DISTINCT value FROM challenge_txt WHERE label = ? ORDER BY value", (zone_checks.LABEL,)
+        )
+        return [row[0] for row in rows]
+
+    def sweep_checks(self, *, now_s: int) -> int:
+        """Remove what a check that did not end by itself has left behind; returns how many values."""
+        rows = self._sql(
+            "SELECT DISTINCT order_id FROM challenge_txt WHERE label = ? ORDER BY order_id", (zone_checks.LABEL,)
+        ).fetchall()
+        return sum(len(self.drop(row[0])) for row in rows if zone_checks.is_over(row[0], now_s=now_s))
 
     def all(self) -> list[tuple[str, str]]:
         """Every (label, value) that the zone has to answer."""

@@ -109,6 +109,15 @@ class Devices:
         """Label, model and addresses of every device that the zone holds, for its start."""
         return iter(self._sql("SELECT label, model, addresses FROM device WHERE in_dns = 1 AND state <> 'retired'"))
 
+    def names_after(self, label: str, *, limit: int) -> list[tuple[str, str, str]]:
+        """The same in the order of their labels, from behind one on: for those who cannot hold all of them."""
+        rows = self._sql(
+            "SELECT label, model, addresses FROM device WHERE label > ? AND in_dns = 1 AND state <> 'retired'"
+            " ORDER BY label LIMIT ?",
+            (label, limit),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
     def retired_in_dns(self, *, limit: int) -> list[Device]:
         """Devices whose name was taken back, and that a running zone may still hold."""
         rows = self._sql(
