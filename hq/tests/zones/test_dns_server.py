@@ -257,7 +257,7 @@ async def test_one_client_has_at_most_64_messages_answered_before_the_others_get
         turns.append(0)
         ticking = loop.call_soon(tick)
 
-    def answer(query: bytes) -> bytes:
+    def answer(query: bytes, _: str) -> bytes:
         turns[-1] += 1
         return query
 

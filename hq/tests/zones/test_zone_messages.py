@@ -11,8 +11,10 @@ import dns.flags
 import dns.message
 import dns.opcode
 import dns.rcode
+import dns.tsigkeyring
 import pytest
 
+from otscert.zones import wire
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.zone import Zone
 
@@ -267,3 +269,17 @@ def test_a_format_error_and_a_refusal_are_counted(zone: Zone) -> None:
     zone.answer(packet(counts=(0, 0, 0, 0)), size_limit=512)
     zone.answer(packet(body=b"\x03org\x00" + A_IN), size_limit=512)
     assert zone.counters.snapshot() == {("none", "FORMERR"): 1, ("A", "REFUSED"): 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "edns"), [("four.boxes.example.com", "A", -1), ("x.boxes.example.com", "SOA", 0)]
+)
+def test_a_query_with_a_tsig_record_is_known_as_signed_and_no_other(name: str, rtype: str, edns: int) -> None:
+    query = dns.message.make_query(name, rtype, use_edns=edns)
+    assert not wire.is_signed(query.to_wire())
+    query.use_tsig(dns.tsigkeyring.from_text({"secondary": "bm90IGEgc2VjcmV0IQ=="}), "secondary")
+    signed = query.to_wire()
+    assert wire.is_signed(signed)
+    assert not wire.is_signed(signed[:2] + b"\x80" + signed[3:]), "an answer is no query"
+    assert not wire.is_signed(signed[:2] + b"\x28" + signed[3:]), "an update is no query"
+    assert not any(wire.is_signed(signed[:cut]) for cut in range(len(signed)))

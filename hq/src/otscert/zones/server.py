@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import functools
 import ipaddress
 import socket
 
 from otscert.zones.errors import ListenError
+from otscert.zones.front import Front, Signed
 from otscert.zones.tcp import TcpConnections
 from otscert.zones.udp import UdpListener, udp_socket
-from otscert.zones.wire import EDNS_UDP_BYTES
 from otscert.zones.zone import Zone
 
 # Below the usual limit of 1024 open files; more clients than this make the longest waiting ones leave.
@@ -28,14 +27,20 @@ _PORT_TRIES = 50
 class DnsServer:
     """Answers for one zone; start it once per address, stop it once.
 
+    `signed` answers queries with a TSIG record; None: the record is ignored, as any that a server does not know.
     `idle_s` is how long a TCP client may take for a whole query, `most_connections` how many may be open.
     """
 
-    def __init__(self, zone: Zone, *, idle_s: float = _IDLE_S, most_connections: int = _MOST_CONNECTIONS) -> None:
-        self._connections = TcpConnections(
-            functools.partial(zone.answer, size_limit=None), most=most_connections, idle_s=idle_s
-        )
-        self._answer_datagram = functools.partial(zone.answer, size_limit=EDNS_UDP_BYTES)
+    def __init__(
+        self,
+        zone: Zone,
+        *,
+        signed: Signed | None = None,
+        idle_s: float = _IDLE_S,
+        most_connections: int = _MOST_CONNECTIONS,
+    ) -> None:
+        self._front = Front(zone.answer, signed=signed)
+        self._connections = TcpConnections(self._front.message, most=most_connections, idle_s=idle_s)
         self._listeners: list[UdpListener] = []
         self._servers: list[asyncio.Server] = []
         self._addresses: list[tuple[str, int]] = []
@@ -64,7 +69,7 @@ class DnsServer:
             ListenError: with what to do; nothing of this start is left open.
         """
         stream, datagram = _bound(host, port)
-        listener = UdpListener(datagram, self._answer_datagram)
+        listener = UdpListener(datagram, self._front.datagram)
         try:
             server = await asyncio.get_running_loop().create_server(
                 self._connections.connection, sock=stream, backlog=_BACKLOG

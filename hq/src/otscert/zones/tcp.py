@@ -6,11 +6,26 @@ Knows two-octet lengths and slow clients. Does not know what is asked: every mes
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import cast
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import NamedTuple, cast
 
-Answer = Callable[[bytes], bytes | None]
+_log = logging.getLogger(__name__)
+
+Answer = Callable[[bytes, str], bytes | AsyncGenerator[bytes, None] | None]
+"""From one message and its client's address (numeric, without port and scope) to what the client gets.
+
+* Octets are the one answer.
+* None closes the connection, after earlier answers were sent.
+* An async generator gives any number of messages for this one query, as of a zone transfer (RFC 5936 2.2). They are
+  sent in its order, and the client's next query is looked at when it has ended. It is asked for the next message only
+  while less than `_UNREAD_BYTES` wait for the client, and every other client has its turn between two messages. While
+  it thinks, the connection is never closed as idle; while the client does not read, it is, after the usual time.
+  It is closed (`aclose`) when the client goes, so `finally` in it runs always. An error that it raises is logged and
+  ends the connection at once, so that nobody takes half a transfer for a whole one.
+"""
 
 # Messages of one connection answered before the others get their turn: about 0.3 ms.
 _MESSAGES_PER_TURN = 64
@@ -42,7 +57,8 @@ class TcpConnections:
     def entered(self, connection: TcpConnection) -> None:
         """Note a new client; the room may cost the longest waiting one its place."""
         if len(self._waiting_since) >= self._most:
-            next(iter(self._waiting_since)).abort()
+            longest = next(iter(self._waiting_since))
+            next((each for each in self._waiting_since if not each.waits_for_us), longest).abort()
         loop = asyncio.get_running_loop()
         self._waiting_since[connection] = loop.time()
         if self._sweep is None:
@@ -75,7 +91,18 @@ class TcpConnections:
             if left_s > 0:
                 self._sweep = loop.call_later(left_s, self._close_idle)
                 return
-            connection.abort()
+            if connection.waits_for_us:
+                self.asked(connection)
+            else:
+                connection.abort()
+
+
+class _Turn(NamedTuple):
+    """What some messages came to: answers, then perhaps many more of one query, or the end."""
+
+    answers: list[bytes]
+    many: AsyncGenerator[bytes, None] | None
+    goes_on: bool
 
 
 class TcpConnection(asyncio.Protocol):
@@ -89,33 +116,43 @@ class TcpConnection(asyncio.Protocol):
         self._connections = connections
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
+        self._client = ""
         self._turn: asyncio.Handle | None = None
-        self._client_reads = True
+        self._sending: asyncio.Task[None] | None = None
+        self._client_reads = asyncio.Event()
+        self._client_reads.set()
+
+    @property
+    def waits_for_us(self) -> bool:
+        """Whether it is our turn: a client that reads gets many messages, and the next one is not made yet."""
+        return self._sending is not None and self._client_reads.is_set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # create_server makes stream transports only; uvloop's are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_UNREAD_BYTES)
+        # A client that is gone already has no name any more.
+        self._client = (transport.get_extra_info("peername") or ("",))[0].partition("%")[0]
         self._connections.entered(self)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - a reset or an end, the client is gone
         self._transport = None
         if self._turn is not None:
             self._turn.cancel()
+        if self._sending is not None:
+            self._sending.cancel()
         self._connections.left(self)
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if self._turn is None:
-            self._take_turn()
+        self._take_turn_soon()
 
     def pause_writing(self) -> None:
-        self._client_reads = False
+        self._client_reads.clear()
 
     def resume_writing(self) -> None:
-        self._client_reads = True
-        if self._turn is None:
-            self._take_turn()
+        self._client_reads.set()
+        self._take_turn_soon()
 
     def abort(self) -> None:
         """Close without waiting for a client that may never read."""
@@ -123,16 +160,24 @@ class TcpConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _take_turn_soon(self) -> None:
+        if self._turn is None and self._sending is None:
+            self._take_turn()
+
     def _take_turn(self) -> None:
         self._turn = None
         transport = self._transport
-        if transport is None or transport.is_closing() or not self._client_reads:
+        if transport is None or transport.is_closing() or not self._client_reads.is_set():
             return self._hold_reading()
-        answers, understood = self._answers()
-        if answers:
+        turn = self._answers()
+        if turn.answers:
             self._connections.asked(self)
-            transport.write(b"".join(answers))
-        if not understood:
+            transport.write(b"".join(turn.answers))
+        if turn.many is not None:
+            self._sending = asyncio.get_running_loop().create_task(self._send(turn.many))
+            self._sending.add_done_callback(self._sent)
+            return self._hold_reading()
+        if not turn.goes_on:
             return transport.close()
         if self._message_end() is not None:
             self._turn = asyncio.get_running_loop().call_soon(self._take_turn)
@@ -143,22 +188,48 @@ class TcpConnection(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
 
-    def _answers(self) -> tuple[list[bytes], bool]:
+    async def _send(self, messages: AsyncGenerator[bytes, None]) -> None:
+        async with aclosing(messages):
+            await self._client_reads.wait()
+            async for message in messages:
+                if self._transport is None:
+                    return
+                self._transport.write(len(message).to_bytes(2) + message)
+                self._connections.asked(self)
+                # A generator that never waits would keep the loop for itself.
+                await asyncio.sleep(0)
+                await self._client_reads.wait()
+
+    def _sent(self, sending: asyncio.Task[None]) -> None:
+        self._sending = None
+        if sending.cancelled():
+            return
+        error = sending.exception()
+        if error is None:
+            self._take_turn()
+        else:
+            _log.error("dns.answer_broken", extra={"client": self._client}, exc_info=error)
+            self.abort()
+
+    def _answers(self) -> _Turn:
         answers: list[bytes] = []
+        many: AsyncGenerator[bytes, None] | None = None
         position = 0
-        understood = True
-        while understood and len(answers) < _MESSAGES_PER_TURN:
+        goes_on = True
+        while goes_on and many is None and len(answers) < _MESSAGES_PER_TURN:
             end = self._message_end(position)
             if end is None:
                 break
-            answer = self._connections.answer(bytes(self._received[position + 2 : end]))
+            answer = self._connections.answer(bytes(self._received[position + 2 : end]), self._client)
             position = end
-            if answer is None:
-                understood = False
-            else:
+            if isinstance(answer, bytes):
                 answers.append(len(answer).to_bytes(2) + answer)
+            elif answer is None:
+                goes_on = False
+            else:
+                many = answer
         del self._received[:position]
-        return answers, understood
+        return _Turn(answers, many, goes_on)
 
     def _message_end(self, position: int = 0) -> int | None:
         received = self._received

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
-Answer = Callable[[bytes], bytes | None]
+Answer = Callable[[bytes, str], bytes | None]
 
 # Datagrams per wake-up: enough to save wake-ups, few enough that timers and TCP get their turn within 0.5 ms.
 _DATAGRAMS_PER_TURN = 64
@@ -72,7 +72,7 @@ class UdpListener:
                 query, client = receive(_LONGEST_QUERY_BYTES)
             except BlockingIOError:
                 return
-            answer = answer_to(query)
+            answer = answer_to(query, client[0])
             if answer is None:
                 continue
             try:
@@ -90,7 +90,7 @@ class UdpListener:
                 query, ancillary, _, client = self._sock.recvmsg(_LONGEST_QUERY_BYTES, _ANCILLARY_BYTES)
             except BlockingIOError:
                 return
-            answer = self._answer(query)
+            answer = self._answer(query, client[0])
             if answer is None:
                 continue
             source = [(level, kind, _as_source(level, info)) for level, kind, info in ancillary]

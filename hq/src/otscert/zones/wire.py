@@ -31,6 +31,7 @@ TXT = 16
 AAAA = 28
 OPT = 41
 HTTPS = 65
+TSIG = 250
 IXFR = 251
 AXFR = 252
 ANY = 255
@@ -53,6 +54,7 @@ _LONGEST_NAME_BYTES = 255
 _LONGEST_LABEL_BYTES = 63
 _POINTER = 0xC0
 _DNSSEC_OK = 0x8000
+_TSIG_TYPE = TSIG.to_bytes(2)
 
 
 class Question(NamedTuple):
@@ -141,6 +143,23 @@ def parse_edns(message: bytes, question: Question) -> Edns | None:
     return edns
 
 
+def is_signed(message: bytes) -> bool:
+    """Whether this is a query (opcode 0, one question) whose last record is a TSIG; False for what cannot be read."""
+    if len(message) < HEADER_BYTES or message[2] & (QR_BIT | OPCODE_MASK) or message[10:HEADER_BYTES] == b"\0\0":
+        return False
+    records = sum(int.from_bytes(message[at : at + 2]) for at in (6, 8, 10))
+    # One in the authority section (IXFR), OPT and TSIG.
+    if records > 3:
+        return False
+    try:
+        start = position = parse_question(message).end
+        for _ in range(records):
+            start, position = position, _record_end(message, position)
+        return message[_name_end(message, start) :][:2] == _TSIG_TYPE
+    except MalformedMessageError:
+        return False
+
+
 def record(rtype: int, ttl_s: int, rdata: bytes, owner: bytes = QUESTION_NAME) -> bytes:
     """Write one record of class IN; its owner is the question's name unless another is given."""
     return b"%b%b\x00\x01%b%b%b" % (
@@ -168,7 +187,7 @@ def header(query: bytes, *, rcode: int, aa: bool, tc: bool = False, counts: tupl
     return query[:2] + _HEADER_BEHIND_ID.pack(flags, rcode & 0xF, *counts)
 
 
-def _record_end(message: bytes, position: int) -> int:
+def _name_end(message: bytes, position: int) -> int:
     size = len(message)
     start = position
     while True:
@@ -184,7 +203,12 @@ def _record_end(message: bytes, position: int) -> int:
         if length > _LONGEST_LABEL_BYTES:
             raise MalformedMessageError("a record's name holds an unknown label type")
         position += length
-    end = position + 10
+    return position
+
+
+def _record_end(message: bytes, position: int) -> int:
+    size = len(message)
+    end = _name_end(message, position) + 10
     if end <= size:
         end += message[end - 2] << 8 | message[end - 1]
     if end > size:
