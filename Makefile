@@ -21,7 +21,7 @@ export UV_SYSTEM_CERTS ?= true
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help install parts test lint fmt types contracts demo bench lab pins year clean $(TEST_STEPS)
+.PHONY: help install parts test test-zone lint fmt types contracts demo bench lab pins year clean $(TEST_STEPS)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ parts: ## the real parts of tests and benchmarks into .parts: Pebble, NSD, dnspe
 
 test: install parts ## everything that CI runs: format, lint, types, import contracts, tests; ends with a table of seconds
 	@$(BIN)/python -m tests.harness.steps $(TEST_STEPS)
+
+test-zone: install parts ## the zone alone (part of make test): the RFCs' rules, other servers beside it, bad input
+	@$(BIN)/python -m pytest -p tests.harness.nothing_skipped -n $(TEST_WORKERS) --dist worksteal --timeout $(TEST_TIMEOUT_S) hq/tests/zones tests/zone $(PYTEST_ARGS)
 
 lint: format-check lint-hq lint-agent ## ruff: format, HQ and tests (Python 3.11), agent (3.9)
 

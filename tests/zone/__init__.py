@@ -1,0 +1,1 @@
+"""The zone as the RFCs, other name servers and attackers see it: `make test-zone`."""
