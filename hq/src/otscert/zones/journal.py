@@ -6,7 +6,7 @@ Knows records by label before and after. Kept in memory and bounded; who asks fo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from otscert.zones.rrs import Rr
@@ -45,6 +45,11 @@ class Journal:
         """Note what a key stands for, right before that changes."""
         if key not in self._before:
             self._before[key] = self._records_of(key)
+
+    @property
+    def unnumbered(self) -> Mapping[bytes, Sequence[Rr]]:
+        """What changed since the last serial, as it was then."""
+        return self._before
 
     def moved(self, serial: int) -> None:
         """Close the step: all that changed since the last one is what leads to this serial."""

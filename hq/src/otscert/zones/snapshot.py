@@ -15,16 +15,21 @@ MOST_KEPT = 50_000
 
 
 class Snapshot:
-    """Read it once. `keys` stand for all records but those of the top, which `top` has."""
+    """Read it once. `keys` stand for all records but those of `top`; those in `kept` have changed already."""
 
     def __init__(
-        self, soa: Rr, top: Sequence[Rr], keys: Sequence[bytes], records_of: Callable[[bytes], Sequence[Rr]]
+        self,
+        soa: Rr,
+        top: Sequence[Rr],
+        keys: Sequence[bytes],
+        records_of: Callable[[bytes], Sequence[Rr]],
+        kept: dict[bytes, Sequence[Rr]],
     ) -> None:
         self.soa = soa
         self._top = top
         self._keys = keys
         self._records_of = records_of
-        self._kept: dict[bytes, Sequence[Rr]] = {}
+        self._kept = kept
         self._lost = False
 
     def before(self, key: bytes) -> None:

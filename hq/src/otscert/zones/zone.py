@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.zones import wire
 from otscert.zones.cache import AnswerCache
-from otscert.zones.content import CHALLENGE, BoxEntry, ZoneContent
+from otscert.zones.boxes import BoxEntry
+from otscert.zones.content import CHALLENGE, PERSISTENT, ZoneContent
 from otscert.zones.counters import AnswerCounters
 from otscert.zones.journal import Journal
 from otscert.zones.responder import Responder
@@ -64,8 +65,9 @@ class Zone:
         box, refused = self._content.box(addresses, policy)
         self._before(key)
         before = self._content.exchange_box(key, box)
-        if before is not None and before.computed is not box.computed:
-            # Computed names below it are remembered one by one; such changes are rare enough to forget everything.
+        if before is not None and before[:2] != box[:2]:
+            # Of another kind: computed names below it are remembered one by one, and such changes are rare enough to
+            # forget everything.
             self._cache.clear()
         if before != box:
             self._changed(key)
@@ -131,6 +133,15 @@ class Zone:
             self._cache.forget(self._origin)
             self._moved()
 
+    def set_persistent(self, values: Sequence[str]) -> None:
+        """Replace the TXT values at `_validation-persist` below every box; no values means that there is no such name.
+
+        Raises:
+            RecordError: a value does not fit; nothing changed.
+        """
+        if self._content.set_persistent(values):
+            self._all_changed()
+
     def load(self, boxes: Iterable[BoxEntry], txt: Iterable[tuple[str, str]]) -> tuple[Verdict, ...]:
         """Replace all boxes and challenges at once; the verdicts of addresses left out are returned.
 
@@ -179,8 +190,12 @@ class Zone:
 
     def snapshot(self) -> Snapshot:
         """The zone as it is now; give it back to `release`."""
-        top = [rr for name, node in self._content.fixed() for rr in rrs_of(name + self._origin, node)]
-        snapshot = Snapshot(self.soa(), top, self._content.labels(), self._records_of)
+        # What changed and has no serial yet is no part of the zone that has this one.
+        unnumbered = {} if self._journal is None else dict(self._journal.unnumbered)
+        top = list(unnumbered.pop(_TOP, self._records_of(_TOP)))
+        top += [rr for name, node in self._content.fixed() if name for rr in rrs_of(name + self._origin, node)]
+        gone = [key for key in unnumbered if not self.rrs_of(key)]
+        snapshot = Snapshot(self.soa(), top, self._content.labels() + gone, self._records_of, unnumbered)
         self._snapshots.append(snapshot)
         return snapshot
 
@@ -198,6 +213,7 @@ class Zone:
     def _changed(self, key: bytes) -> None:
         self._cache.forget(key + self._origin)
         self._cache.forget(CHALLENGE + key + self._origin)
+        self._cache.forget(PERSISTENT + key + self._origin)
         self._moved()
 
     def _all_changed(self) -> None:
