@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from otscert.config import Config
 from otscert.ops.doctor_accounts import check_accounts
+from otscert.ops.doctor_ask import DNS_PORT, at_port
 from otscert.ops.doctor_config import file_warnings, setting_warnings
 from otscert.ops.doctor_delegation import check_delegation
 from otscert.ops.doctor_finding import Finding, ok, unknown
@@ -47,7 +48,7 @@ async def examine(
         # Modes of files come with the keys: what is said of root.key stands together.
         "keys": _each([*check_keys(pki, now_s=now_s), *file_warnings(config)]),
         "HQ": check_hq(config),
-        "delegation": check_delegation(config.zone, resolver, **({"port": resolver[1]} if resolver else {})),
+        "delegation": check_delegation(config.zone, resolver, place=at_port(resolver[1]) if resolver else DNS_PORT),
         **{f"CA {issuer.name}": check_reachable(issuer) for issuer in config.issuers},
         "issuers": check_accounts(config),
         "clock": _each([check_clock_floor(pki, now_s=now_s)]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -16,6 +17,16 @@ import dns.rdatatype
 
 ANSWER_S = 2.0
 Server = tuple[str, int]
+Place = Callable[[str], Server]
+"""Where a name server with this address is asked: at port 53, but for tests."""
+
+
+def at_port(port: int) -> Place:
+    """Every address at this port."""
+    return lambda address: (address, port)
+
+
+DNS_PORT = at_port(53)
 
 
 class Asked(Enum):
@@ -37,22 +48,33 @@ class NoAnswer(Exception):
     """The server gave no usable message; the text says why."""
 
 
-async def ask(server: Server, name: str, kind: dns.rdatatype.RdataType, *, tcp: bool = False) -> dns.message.Message:
-    """Ask one server without recursion, over UDP (TCP when truncated) or TCP.
+async def ask(
+    server: Server,
+    name: str,
+    kind: dns.rdatatype.RdataType,
+    *,
+    tcp: bool = False,
+    fall_back: bool = True,
+    edns: int = 0,
+    limit_s: float = ANSWER_S,
+) -> dns.message.Message:
+    """Ask one server without recursion, over UDP (TCP when truncated, unless not to `fall_back`) or TCP.
 
     Raises:
         NoAnswer: nothing in time, or nothing that is DNS.
     """
     host, port = server
-    query = dns.message.make_query(name, kind, use_edns=0, payload=1232, flags=0)
+    query = dns.message.make_query(name, kind, use_edns=edns, payload=1232, flags=0)
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(limit_s):
             if tcp:
                 return await dns.asyncquery.tcp(query, host, port=port)
+            if not fall_back:
+                return await dns.asyncquery.udp(query, host, port=port)
             response, _ = await dns.asyncquery.udp_with_fallback(query, host, port=port)
             return response
     except TimeoutError:
-        raise NoAnswer(f"no answer within {ANSWER_S:.0f} s") from None
+        raise NoAnswer(f"no answer within {limit_s:.0f} s") from None
     except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
         raise NoAnswer(f"{type(error).__name__} {error}".strip()) from error
 
