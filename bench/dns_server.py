@@ -1,6 +1,7 @@
-"""HQ's name server alone, on a zone of many boxes, with challenges coming and going: `python -m bench.dns_server N`.
+"""HQ's name server alone, on a zone of many boxes: `python -m bench.dns_server BOXES CHALLENGES_PER_S PORT`.
 
-The same zone and server that `otscert serve` runs, on the same event loop; no device API, no store, no worker.
+The same zone and server that `otscert serve` runs, on the same event loop; no device API, no store, no worker. Port 0
+takes a free one; any other is shared with the processes that are told the same.
 """
 
 from __future__ import annotations
@@ -9,42 +10,38 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 import uvloop
 
+from bench.dns_zone import CAA_VALUE, CHALLENGE, NETWORK4, NETWORK6, ORIGIN, boxes
 from otscert.domain.addresses import AddressPolicy
 from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.zone import Zone
 
-ORIGIN = "boxes.bench.example"
-CHALLENGES_PER_S = 100
-_NETWORK = IPv4Network("10.0.0.0/8")
+WRITTEN = "y" * 43
+STAY_S = 2.0
+"""How long a challenge that is written stays."""
 
 
-def label(number: int) -> str:
-    return f"b{number:015d}"
-
-
-def address(number: int) -> IPv4Address:
-    return _NETWORK[number + 1]
-
-
-async def serve(boxes: int) -> None:
+async def serve(count: int, *, challenges_per_s: int, port: int) -> None:
     settings = ZoneSettings(
         origin=ORIGIN,
         name_servers=(f"ns1.{ORIGIN}",),
         contact=f"hostmaster.{ORIGIN}",
         server_addresses={f"ns1.{ORIGIN}": (IPv4Address("127.0.0.1"),)},
+        caa=(CAA_VALUE,),
     )
     zone = Zone(settings)
-    policy = AddressPolicy(networks=(_NETWORK,))
-    zone.load(((label(number), (address(number),), policy) for number in range(boxes)), ())
+    policy = AddressPolicy(networks=(NETWORK4, NETWORK6))
+    zone.load(
+        ((box.label, (box.address4, box.address6), policy) for box in boxes(count)),
+        ((box.label, CHALLENGE) for box in boxes(count)),
+    )
     server = DnsServer(zone)
-    await server.start("127.0.0.1", 0)
-    writer = asyncio.create_task(_write_challenges(zone, [label(number) for number in range(boxes)]))
+    await server.start("127.0.0.1", port)
+    writer = asyncio.create_task(_write_challenges(zone, count, challenges_per_s))
     print(json.dumps({"kind": "ready", "port": server.addresses[0][1]}), flush=True)
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,17 +52,19 @@ async def serve(boxes: int) -> None:
     await server.stop()
 
 
-async def _write_challenges(zone: Zone, labels: Sequence[str]) -> None:
-    while True:
-        for each in labels:
-            zone.put_txt(each, "x" * 43)
-            await asyncio.sleep(1 / CHALLENGES_PER_S)
-            zone.drop_txt(each, "x" * 43)
+async def _write_challenges(zone: Zone, count: int, per_s: int) -> None:
+    loop = asyncio.get_running_loop()
+    while per_s:
+        for box in boxes(count):
+            zone.put_txt(box.label, WRITTEN)
+            loop.call_later(STAY_S, zone.drop_txt, box.label, WRITTEN)
+            await asyncio.sleep(1 / per_s)
 
 
 def main() -> None:
+    count, challenges_per_s, port = map(int, sys.argv[1:])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(int(sys.argv[1])))
+        runner.run(serve(count, challenges_per_s=challenges_per_s, port=port))
 
 
 if __name__ == "__main__":

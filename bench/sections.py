@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import boot, clients, crowd, dns, floor, keys, stores
+from bench import boot, clients, crowd, dns_sections, floor, keys, stores
 from bench.child import Child, own_environment
 from bench.figures import Figure, Section, Verdict, median, percentile
 
@@ -50,8 +50,8 @@ FULL = Size(
     sequential=50,
     floor=300,
     dns_names=10_000,
-    dns_rounds=7,
-    dns_seconds=3,
+    dns_rounds=5,
+    dns_seconds=2,
     client_runs=5,
     moduli=100_000,
     new_keys=30,
@@ -225,47 +225,6 @@ def _short(key: tuple[str, int, str]) -> str:
     return f"{file[file.rfind('otscert') :]}: {function}"
 
 
-def dns_section(folder: Path, size: Size) -> list[Section]:
-    """Our name server beside NSD."""
-    rounds = dns.measure(folder, names=size.dns_names, rounds=size.dns_rounds, seconds=size.dns_seconds)
-    pairs = list(zip(rounds["ours"], rounds["nsd"], strict=True))
-    figures = (
-        Figure(name="ours", value=median([each.per_s for each in rounds["ours"]]), unit="queries/s"),
-        Figure(name="NSD", value=median([each.per_s for each in rounds["nsd"]]), unit="queries/s"),
-        Figure(
-            name="queries per second, ours to NSD",
-            value=median([ours.per_s / nsd.per_s for ours, nsd in pairs]),
-            unit="x",
-            limit=0.75,
-            at_least=True,
-        ),
-        Figure(
-            name="CPU per query, ours to NSD",
-            value=median([ours.cpu_us / nsd.cpu_us for ours, nsd in pairs]),
-            unit="x",
-            limit=1.4,
-        ),
-        Figure(name="queries without an answer, ours", value=sum(each.lost for each in rounds["ours"]), unit=""),
-    )
-    return [
-        Section(
-            name="dns",
-            title=f"DNS: {size.dns_names} names, beside NSD",
-            how=f"{size.dns_rounds} rounds of {size.dns_seconds} s in alternating order, median; dnsperf asks for A"
-            " records with EDNS from one socket, 500 outstanding; the server alone on one core, dnsperf on the other;"
-            " one server process each. Ours takes 100 challenges a second meanwhile.",
-            figures=figures,
-            details={name: [asdict(each) for each in found] for name, found in rounds.items()},
-            profile=_missed(figures, lambda: tuple(_dns_line(*each) for each in rounds.items())),
-        )
-    ]
-
-
-def _dns_line(name: str, found: list[dns.DnsRound]) -> str:
-    user_us, system_us = median([each.user_us for each in found]), median([each.system_us for each in found])
-    return f"{name:>5}: {user_us:.2f} us a query in the program, {system_us:.2f} us in the kernel (receive and send)"
-
-
 def clients_section(folder: Path, size: Size) -> list[Section]:
     """The others, each for one certificate."""
     with boot.plant(folder, always_valid=True) as plant:
@@ -323,7 +282,7 @@ def keys_section(folder: Path, size: Size) -> list[Section]:
 
 
 SECTIONS: Mapping[str, Callable[[Path, Size], list[Section]]] = {
-    "dns": dns_section,
+    **dns_sections.SECTIONS,
     "wave": wave_section,
     "clients": clients_section,
     "keys": keys_section,

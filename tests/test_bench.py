@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from bench.child import CpuMs
-from bench.dns import read_dnsperf
+from bench.dns_zone import questions
+from bench.dnsperf import read_answers, read_summary
 from bench.errors import BenchError
 from bench.figures import Figure, Section, Verdict, percentile
 from bench.report import BEGIN, END, document, into_page, number, table
@@ -19,7 +20,7 @@ from tests.harness.parts import require_part
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NEEDS = {
-    "dns": ["nsd", "dnsperf"],
+    "dns": ["nsd", "knotd", "pdns_server", "pdns-backend-bind", "dnsperf"],
     "wave": [],
     "clients": ["pebble", "lego"],
     "keys": [],
@@ -28,7 +29,7 @@ NEEDS = {
     "databases": ["initdb", "postgresql"],
 }
 BRINGS = {
-    "dns": {"dns"},
+    "dns": {"dns-stored", "dns-computed", "dns-mixed"},
     "wave": {"wave", "hq-cpu"},
     "clients": {"clients"},
     "keys": {"keys"},
@@ -123,16 +124,48 @@ def test_numbers_have_the_digits_that_mean_something(value: float, text: str) ->
     assert number(value) == text
 
 
-def test_answers_with_another_code_are_no_measurement() -> None:
-    summary = """
+SUMMARY = """
   Queries sent:         100
   Queries completed:    100 (100.00%)
   Queries lost:         0 (0.00%)
-  Response codes:       NOERROR 90 (90.00%), NXDOMAIN 10 (10.00%)
+  Response codes:       NOERROR 95 (95.00%), NXDOMAIN 5 (5.00%)
   Queries per second:   1000.0
 """
-    spent = CpuMs(user=1.0, system=1.0)
-    with pytest.raises(BenchError, match="NXDOMAIN 10"):
-        read_dnsperf(summary, "ours", spent, 1.0)
-    good = read_dnsperf(summary.replace("90 (90.00%), NXDOMAIN 10 (10.00%)", "100 (100.00%)"), "ours", spent, 1.0)
+SPENT = CpuMs(user=1.0, system=1.0)
+
+
+def test_the_summary_says_speed_and_the_servers_own_time() -> None:
+    text = SUMMARY.replace("NOERROR 95 (95.00%), NXDOMAIN 5 (5.00%)", "NOERROR 100 (100.00%)")
+    good = read_summary(text, "ours", SPENT, 1.0)
     assert (good.per_s, good.cpu_us, good.lost) == (1000.0, 20.0, 0)
+    assert read_summary(SUMMARY, "ours", SPENT, 1.0, nxdomain=0.05).per_s == 1000.0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "nxdomain"),
+    [
+        ("", "", 0.0),  # a name that is stored does not exist
+        ("", "", 0.1),  # not as many as were asked for
+        ("NXDOMAIN 5", "SERVFAIL 5", 0.05),
+        ("NXDOMAIN 5", "REFUSED 5", 0.0),
+        ("Response codes", "Nothing", 0.05),
+    ],
+)
+def test_answers_with_another_code_are_no_measurement(old: str, new: str, nxdomain: float) -> None:
+    with pytest.raises(BenchError, match="ours"):
+        read_summary(SUMMARY.replace(old, new), "ours", SPENT, 1.0, nxdomain=nxdomain)
+
+
+def test_the_list_of_answers_gives_each_one_its_time() -> None:
+    text = "DNS Performance\n> NOERROR b1.bench A 0.000250\n> NXDOMAIN u1.bench A 0.000125\n> T b2.bench A\n"
+    assert read_answers(text) == [0.125, 0.25]
+    with pytest.raises(BenchError, match="no answer"):
+        read_answers("> T b2.bench A\n")
+
+
+def test_the_mixed_load_asks_in_the_shares_that_the_page_names() -> None:
+    asked = [line.split() for line in questions("mixed", 100)]
+    shares = {rtype: sum(each[1] == rtype for each in asked) / len(asked) for rtype in ("A", "AAAA", "HTTPS", "CAA")}
+    assert shares == {"A": 0.45, "AAAA": 0.25, "HTTPS": 0.2, "CAA": 0.05}
+    assert sum(name.startswith("u") for name, _ in asked) / len(asked) == 0.05
+    assert all(name.startswith("_acme-challenge.b") for name, rtype in asked if rtype == "TXT")
