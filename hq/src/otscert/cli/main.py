@@ -27,6 +27,7 @@ from otscert.cli import (
     processes,
     reissue,
     serve,
+    zone,
 )
 from otscert.cli.errors import CommandFailed
 from otscert.cli.options import examples
@@ -81,6 +82,7 @@ def build(*, decorated: bool = True) -> typer.Typer:
         "issuer": issuer,
         "config": config,
         "database": database_group,
+        "zone": zone,
         "hq-root": hq_root,
         "factory": factory,
     }.items():
