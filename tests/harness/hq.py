@@ -42,7 +42,7 @@ from otscert.service.hello import SayingHello
 from otscert.service.issuance import Issuance
 from otscert.service.key_checks import KeyChecks
 from otscert.service.polling import OrderPolling
-from otscert.service.publish import published_addresses
+from otscert.service.zone_following import boxes_of
 from otscert.service.setbacks import Setbacks
 from otscert.service.signals import LocalSignals
 from otscert.service.topics import DUE
@@ -331,10 +331,7 @@ async def _zone(store: SqliteStore, options: HqOptions) -> Zone:
     )
 
     def load(transaction: Transaction) -> None:
-        boxes = [
-            (label, published_addresses(options.models[model], addresses.split()), options.models[model].addresses)
-            for label, model, addresses in transaction.devices.names()
-        ]
+        boxes = boxes_of(transaction.devices.names(), options.models)
         zone.load(boxes, transaction.challenges.all())
 
     await store.read(load)

@@ -31,7 +31,11 @@ def read_model(reader: Reader, name: str) -> Model:
     policies = tuple(member(Policy, f"{prefix}policies", text) for text in reader.get(f"{prefix}policies"))
     try:
         addresses = AddressPolicy(
-            networks=networks(reader, f"{prefix}networks"), allow_loopback=reader.get(f"{prefix}allow_loopback")
+            networks=networks(reader, f"{prefix}networks"),
+            allow_loopback=reader.get(f"{prefix}allow_loopback"),
+            computed_names=reader.get(f"{prefix}computed_names"),
+            own_global=reader.get(f"{prefix}global_ipv6"),
+            https_record=reader.get(f"{prefix}https_record"),
         )
     except AddressError as error:
         raise ConfigError(f"{prefix}networks: {error}") from error
@@ -53,9 +57,6 @@ def read_model(reader: Reader, name: str) -> Model:
         revoke_replaced=reader.get(f"{prefix}revoke_replaced"),
         issuers=tuple(reader.get(f"{prefix}issuers")),
         profile=reader.get(f"{prefix}profile") or None,
-        computed_names=reader.get(f"{prefix}computed_names"),
-        global_ipv6=reader.get(f"{prefix}global_ipv6"),
-        https_record=reader.get(f"{prefix}https_record"),
     )
 
 

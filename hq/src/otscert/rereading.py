@@ -134,7 +134,7 @@ def _exchange(view: dict[str, Any], content: Mapping[str, Any]) -> None:
 
 
 def _published(models: Mapping[str, Model]) -> dict[str, object]:
-    """What decides which addresses stand in the zone."""
+    """What decides what stands in the zone of a box."""
     return {name: (model.addresses, model.static_address) for name, model in models.items()}
 
 

@@ -106,6 +106,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "processes.forget": lambda t: t.processes.forget(seen_before_s=1, seen_after_s=9),
     "caa.put": lambda t: t.caa.put("le", ["letsencrypt.org"]),
     "caa.of": lambda t: t.caa.of(["le"]),
+    "persist.put": lambda t: t.persist.put("le", ["letsencrypt.org; accounturi=https://ca.example/1"]),
+    "persist.of": lambda t: t.persist.of(["le"]),
     "duties.take": lambda t: t.duties.take("sweeping", by="p1", now_s=1, until_s=2),
     "duties.holder": lambda t: t.duties.holder("sweeping", now_s=1),
     "duties.all": lambda t: t.duties.all(),

@@ -44,12 +44,19 @@ def client_address(request: Request, trusted: Sequence[Network]) -> str:
 
     The leftmost entry is whatever the client wrote; only entries appended by trusted proxies count.
     """
+    caller = exact_address(request, trusted)
+    address = _parse(caller)
+    return bucket_of(address) if address is not None else caller
+
+
+def exact_address(request: Request, trusted: Sequence[Network]) -> str:
+    """The caller's address itself, as `client_address` finds it; the peer's name where that is not an address."""
     peer = request.client.host if request.client else ""
     hops = [hop.strip() for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
     address = _parse(peer)
     while address is not None and hops and any(address in network for network in trusted):
         address = _parse(hops.pop())
-    return bucket_of(address) if address is not None else peer
+    return str(address) if address is not None else peer
 
 
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
@@ -67,4 +74,4 @@ def bucket_of(address: IPv4Address | IPv6Address) -> str:
     return str(IPv6Network((address, 64), strict=False))
 
 
-__all__ = ["BodyTooLarge", "BodyTooSlow", "ClientDisconnect", "client_address", "read_body"]
+__all__ = ["BodyTooLarge", "BodyTooSlow", "ClientDisconnect", "client_address", "exact_address", "read_body"]

@@ -57,6 +57,7 @@ _RANGES_V6 = _ranges((*_REFUSED_V6, ("::1/128", _LOOPBACK)))
 
 _RFC1918 = (IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16"))
 _UNIQUE_LOCAL = IPv6Network("fc00::/7")
+_GLOBAL = IPv6Network("2000::/3")
 _SHARED = IPv4Network("100.64.0.0/10")
 
 # A policy may only name parts of these: a public network on a maker's zone is how such zones end on blocklists.
@@ -85,7 +86,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddressPolicy:
-    """The networks in which a model's boxes may have their address.
+    """The networks in which a model's boxes may have their address, and what else the zone says of such a box.
+
+    `computed_names`: names that say an address of these networks exist below the box's. `own_global`: its own global
+    IPv6 address is published, which somebody has to know to be its own; names are never computed from one.
+    `https_record`: the box can be reached by HTTPS on port 443 right now (RFC 9460).
 
     Raises:
         AddressError: a network reaches outside RFC 1918, RFC 4193 and RFC 6598.
@@ -93,6 +98,9 @@ class AddressPolicy:
 
     networks: tuple[IPNetwork, ...]
     allow_loopback: bool = False
+    computed_names: bool = True
+    own_global: bool = False
+    https_record: bool = False
 
     def __post_init__(self) -> None:
         for network in self.networks:
@@ -115,6 +123,21 @@ class AddressPolicy:
     def allows(self, address: IPAddress) -> bool:
         """The same decision without the words, for 100,000 addresses at once."""
         return self._refusal(address) is None
+
+    def judge_own(self, address: IPAddress, *, known: bool) -> Verdict:
+        """The same for an address that a box says is its own; `known`: HQ saw the box call from this very address."""
+        if not is_global(address) or not self.own_global:
+            return self.judge(address)
+        refusal = _hard_refusal(address)
+        if refusal is None and not known:
+            refusal = "is a global address from which HQ has not seen this box call"
+        if refusal is not None:
+            return Verdict(allowed=False, reason=f"{address} {refusal}")
+        return Verdict(allowed=True, reason=f"{address} is global, and HQ saw the box call from there")
+
+    def publishes(self, address: IPAddress) -> bool:
+        """Whether the zone may hold an address that the use cases found to be the box's own."""
+        return self.allows(address) or (self.own_global and is_global(address) and _hard_refusal(address) is None)
 
     def _refusal(self, address: IPAddress) -> str | None:
         refusal = _hard_refusal(address)
@@ -143,6 +166,11 @@ def parse_address(text: str) -> IPAddress:
         return ip_address(text)
     except ValueError:
         raise AddressError(f"{text!r} is not an IPv4 or IPv6 address") from None
+
+
+def is_global(address: IPAddress) -> bool:
+    """Whether it is global unicast IPv6 (RFC 4291 2.4: what IANA gives out of it is 2000::/3)."""
+    return isinstance(address, IPv6Address) and address in _GLOBAL
 
 
 def _hard_refusal(address: IPAddress) -> str | None:

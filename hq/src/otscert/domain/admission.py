@@ -53,12 +53,21 @@ class Model:
     """The issuers of its certificates, in order of preference; empty: all, in the order of the configuration."""
     profile: str | None = None
     """The certificate profile, where the issuer offers it; None: the issuer's own."""
-    computed_names: bool = True
-    """Whether names that say an address are answered below a box's name."""
-    global_ipv6: bool = False
-    """Whether a box's own global IPv6 address is published, once HQ saw it call from there."""
-    https_record: bool = False
-    """Whether an HTTPS record is published while the box serves its newest certificate."""
+
+    @property
+    def computed_names(self) -> bool:
+        """Whether names that say an address are answered below a box's name."""
+        return self.addresses.computed_names
+
+    @property
+    def global_ipv6(self) -> bool:
+        """Whether a box's own global IPv6 address is published, once HQ saw it call from there."""
+        return self.addresses.own_global
+
+    @property
+    def https_record(self) -> bool:
+        """Whether an HTTPS record is published while the box serves its newest certificate."""
+        return self.addresses.https_record
 
 
 class Answer(Enum):

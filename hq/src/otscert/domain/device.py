@@ -89,6 +89,8 @@ class Device:
     retired: Retired | None = None
     in_dns: bool = True
     """Whether the zone holds its name: not when it is retired or was not seen for long."""
+    serving_since_s: int | None = None
+    """Since when its web server presents its newest certificate; None: it does not."""
 
 
 class Retiring(Enum):

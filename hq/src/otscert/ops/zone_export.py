@@ -65,7 +65,7 @@ def zone_lines(
     written, last = 0, ""
     while rows := transaction.devices.names_after(last, limit=AT_ONCE):
         last = rows[-1][0]
-        txt = [(label, value) for label, _, _ in rows for value in values.pop(label, ())]
+        txt = [(label, value) for label, *_ in rows for value in values.pop(label, ())]
         zone.load(boxes_of(rows, models), txt)
         yield from (line(rr, origin) for rr in islice(zone.rrs(), len(fixed), None))
         written += len(rows)
@@ -121,7 +121,7 @@ def _rdata_text(rtype: int, rdata: bytes) -> str:
 @lru_cache(maxsize=_REMEMBERED)
 def _dnspython_text(rtype: int, rdata: bytes) -> str:
     """As dnspython writes it. Remembered, because most TXT records of a fleet are the same placeholder."""
-    return dns.rdata.from_wire(dns.rdataclass.IN, rtype, rdata, 0, len(rdata)).to_text()
+    return dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.RdataType.make(rtype), rdata, 0, len(rdata)).to_text()
 
 
 @lru_cache(maxsize=_REMEMBERED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -15,10 +16,14 @@ from otscert.roles.parts import Parts, Works
 from otscert.service.topics import ZONE
 from otscert.service.zone_checking import CheckShower
 from otscert.service.zone_following import ZoneFollower, boxes_of
+from otscert.service.zone_serial import SerialKeeper
 from otscert.store.transaction import Transaction
 from otscert.zones.errors import ListenError
+from otscert.zones.notify import Notifier, Told
 from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
+from otscert.zones.transfer import Transfers
+from otscert.zones.tsig import Keys, TsigKey
 from otscert.zones.zone import Zone
 
 
@@ -58,12 +63,22 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
         works.append(follower.follow)
     else:
         reload = partial(parts.store.read, partial(_load_zone, zone, parts))
+        keeper = SerialKeeper(store=parts.store, zone=zone, clock=parts.hq.clock)
+        await keeper.start()
+        works.append(keeper.work)
     await reload()
     if not parts.is_shared:
         shower = CheckShower(store=parts.store, zone=parts.zone)
         await shower.look()
         works.append(shower.work)
-    server = DnsServer(zone)
+    server = DnsServer(
+        zone,
+        signed=_secondaries(parts, zone, works),
+        cookie_secret=hmac.digest(parts.pki.store_key(), b"otscert/v1/dns-cookies", "sha256"),
+        rate_limit_per_s=parts.config.dns.rate_limit_per_s,
+        share_port=parts.config.dns.share_port,
+        log_one_in=parts.config.dns.log_one_in,
+    )
     stack.push_async_callback(server.stop)
     for host, port in parts.config.listen_dns:
         try:
@@ -73,10 +88,31 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
     return RunningDns(server=server, reload=reload, works=works)
 
 
+def _secondaries(parts: Parts, zone: Zone, works: Works) -> Transfers | None:
+    """What answers the configured secondaries, and tells them of changes; None without any, which costs nothing."""
+    secondaries = parts.config.dns.secondaries
+    if not secondaries:
+        return None
+    keys = {
+        each.name: TsigKey(name=each.key.name, algorithm=each.key.algorithm, secret=each.key.secret)
+        for each in secondaries
+    }
+    servers = [
+        Told(secondary=each.name, server=server, key=keys[each.name]) for each in secondaries for server in each.servers
+    ]
+    works.append(Notifier(zone, servers, now_s=_now_s).work)
+    return Transfers(zone, Keys(keys.values()), answer=zone.answer, now_s=_now_s)
+
+
+def _now_s() -> int:
+    return int(time.time())
+
+
 def _load_zone(zone: Zone, parts: Parts, transaction: Transaction) -> None:
     """Row by row, as they are read: a store that is this process's alone is read on the loop."""
     zone.load(boxes_of(transaction.devices.names(), parts.hq.models), transaction.challenges.all())
     zone.set_caa(transaction.caa.of(parts.issuers))
+    zone.set_persist(transaction.persist.of(parts.issuers))
 
 
 async def show_caa(parts: Parts, zone: Zone) -> None:
@@ -85,6 +121,7 @@ async def show_caa(parts: Parts, zone: Zone) -> None:
         parts.signals.publish(ZONE)
     else:
         zone.set_caa(await parts.store.read(lambda transaction: transaction.caa.of(parts.issuers)))
+        zone.set_persist(await parts.store.read(lambda transaction: transaction.persist.of(parts.issuers)))
 
 
 def reachable(addresses: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:

@@ -6,8 +6,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 
-from otscert.domain.addresses import IPAddress
-from otscert.domain.admission import Model
+from otscert.domain.addresses import AddressPolicy, IPAddress
 from otscert.domain.assurance import Contribution, judge_rekey
 from otscert.domain.device import Device, DeviceEvent, may_order, move
 from otscert.domain.ratchet import RatchetVerdict, judge_checkin
@@ -19,7 +18,7 @@ from otscert.service.hello import LAST_BOOT, hash_token, known_model
 from otscert.service.notes import note
 from otscert.service.ports import Seal, Signals, ZonePublisher
 from otscert.service.presence import welcome_back
-from otscert.service.publish import published_addresses, sort_addresses
+from otscert.service.publish import published_addresses, shown, sort_addresses, without_global
 from otscert.service.recalls import call_within_s, recall_of, settle
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
@@ -77,9 +76,11 @@ class CheckingIn:
     def _advance(self, transaction: Transaction, request: Request[CheckIn], device: Device, *, resynced: bool) -> Reply:
         checkin = request.message
         model = known_model(self.hq, device.model)
-        sorted_addresses = sort_addresses(model, checkin.addresses)
+        sorted_addresses = sort_addresses(model, checkin.addresses, caller=request.caller, before=device.addresses)
         # A box that sends nothing usable keeps the old ones: it must go on to be told to renew.
-        addresses = sorted_addresses.allowed if sorted_addresses.allowed or not checkin.addresses else device.addresses
+        addresses = sorted_addresses.allowed
+        if checkin.addresses and not addresses:
+            addresses = without_global(device.addresses)
         was_away = welcome_back(transaction, device, now_s=request.now_s)
         self._note_served(transaction, device, checkin, now_s=request.now_s)
         newest = transaction.certificates.newest(device.id)
@@ -95,6 +96,7 @@ class CheckingIn:
             served_sha256=checkin.served_sha256,
             # An older one of its own does not count: a box that never installs would be given certificates for ever.
             unserved=0 if served_newest else device.unserved,
+            serving_since_s=(device.serving_since_s or request.now_s) if served_newest else None,
             in_dns=True,
             ratchet=replace(
                 device.ratchet,
@@ -123,10 +125,11 @@ class CheckingIn:
             refused = {"refused": sorted_addresses.refused}
             note(transaction, "address.refused", now_s=request.now_s, device_id=device.id, data=refused)
         publish = published_addresses(model, addresses)
-        return Reply(message=answer, after=lambda: self._after(device.label, publish, model, was_away=was_away))
+        policy = shown(model, serves=served_newest)
+        return Reply(message=answer, after=lambda: self._after(device.label, publish, policy, was_away=was_away))
 
-    def _after(self, label: str, addresses: tuple[IPAddress, ...], model: Model, *, was_away: bool) -> None:
-        self.zone.activate(label, addresses, model.addresses)
+    def _after(self, label: str, addresses: tuple[IPAddress, ...], policy: AddressPolicy, *, was_away: bool) -> None:
+        self.zone.activate(label, addresses, policy)
         if was_away:
             self.signals.publish(DUE)
 

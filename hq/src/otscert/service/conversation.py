@@ -46,6 +46,8 @@ class Request(Generic[M]):
     digest: bytes
     address: str
     now_s: int
+    caller: str = ""
+    """The address itself from which it came, where `address` says as whom it is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ class Conversation:
         self._told: dict[tuple[str, str], int] = {}
 
     async def read(
-        self, body: bytes, *, path: str, typ: str, kind: type[M] | None, address: str, new_key: bool
+        self, body: bytes, *, path: str, typ: str, kind: type[M] | None, address: str, new_key: bool, caller: str = ""
     ) -> Request[M]:
         """Parse and verify a request; raise `Refused` with the answer to send when it is not acceptable.
 
@@ -131,6 +133,7 @@ class Conversation:
             digest=envelope.digest(),
             address=address,
             now_s=self._hq.now_s(),
+            caller=caller,
         )
 
     async def act(

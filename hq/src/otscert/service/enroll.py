@@ -32,7 +32,7 @@ from otscert.service.key_checks import KeyChecks
 from otscert.service.notes import note
 from otscert.service.ports import Signals, ZonePublisher
 from otscert.service.presence import welcome_back
-from otscert.service.publish import published_addresses, sort_addresses
+from otscert.service.publish import published_addresses, shown, sort_addresses
 from otscert.service.recalls import recall_of
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
@@ -130,7 +130,7 @@ class Enrolment:
                     expires_at_s=request.now_s + WAITING_S,
                 )
             return admitted
-        addresses = addresses_of_a_new_box(model, request.message.addresses)
+        addresses = addresses_of_a_new_box(model, request.message.addresses, caller=request.caller)
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         before = device_before(transaction, row, now_s=request.now_s)
         fresh = self._new_device(
@@ -188,7 +188,12 @@ class Enrolment:
         if not decision.allowed:
             reason = f"this box already had {self.hq.orders_per_device.count} certificates lately"
             return Reply(message=Refused(reason=reason, final=False, retry_after_s=decision.retry_after_s))
-        addresses = sort_addresses(known_model(self.hq, device.model), request.message.addresses)
+        addresses = sort_addresses(
+            known_model(self.hq, device.model),
+            request.message.addresses,
+            caller=request.caller,
+            before=device.addresses,
+        )
         epoch_token = b64.encode(self.hq.randomness(EPOCH_TOKEN_BYTES))
         renewed = replace(
             device,
@@ -273,7 +278,8 @@ class Enrolment:
         for label, value in left.values:
             self.zone.drop_txt(label, value)
         model = known_model(self.hq, device.model)
-        self.zone.activate(device.label, published_addresses(model, device.addresses), model.addresses)
+        policy = shown(model, serves=device.serving_since_s is not None)
+        self.zone.activate(device.label, published_addresses(model, device.addresses), policy)
         self.signals.publish(DUE)
 
     def _granted_message(self, order: Order, epoch_token: str) -> Granted:

@@ -19,9 +19,9 @@ from otscert_agent.wire.messages import TYP_BINDING, Binding, Enroll, from_objec
 from otscert_agent.wire.problems import ProblemType
 
 
-def addresses_of_a_new_box(model: Model, texts: Sequence[str]) -> SortedAddresses:
+def addresses_of_a_new_box(model: Model, texts: Sequence[str], *, caller: str) -> SortedAddresses:
     """Raise `Refusal` when a new box sent addresses and none can be published: its owner would find nothing."""
-    addresses = sort_addresses(model, texts)
+    addresses = sort_addresses(model, texts, caller=caller)
     if texts and not addresses.allowed:
         reasons = "; ".join(addresses.refused.values())  # each of them names its address
         raise Refusal(ProblemType.BAD_ADDRESS, f"{reasons}. Send the box's private LAN addresses")

@@ -11,7 +11,7 @@ from otscert.service.context import Hq
 from otscert.service.conversation import Answer, Conversation, Refused, Request
 from otscert.service.ports import Signals, Store, ZonePublisher
 from otscert.service.presence import welcome_back
-from otscert.service.publish import published_addresses
+from otscert.service.publish import published_addresses, shown
 from otscert.service.refusal import Refusal, make_problem
 from otscert.service.standing import refuse_retired
 from otscert.service.topics import DUE, order_ended, poll_replaced
@@ -87,7 +87,8 @@ class OrderPolling:
         back = await self.store.write(enter) if await self.store.read(mine) is not None else None
         if back is not None and back.model in self.hq.models:
             model = self.hq.models[back.model]
-            self.zone.activate(back.label, published_addresses(model, back.addresses), model.addresses)
+            policy = shown(model, serves=back.serving_since_s is not None)
+            self.zone.activate(back.label, published_addresses(model, back.addresses), policy)
             self.signals.publish(DUE)
 
     def _is_newest(self, request: Request[None]) -> bool:

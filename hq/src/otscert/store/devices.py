@@ -14,7 +14,7 @@ from otscert.store.zone_changes import ZoneChanges
 _COLUMNS = (
     "id, thumbprint, model, serial, firmware, label, state, policy, contribution, source, admitted_at_s, last_seen_s,"
     " addresses, served_sha256, unserved, token_hash, previous_hash, last_txid, fingerprint, last_resync_s,"
-    " cmd_seq, unit, tags, retired, in_dns"
+    " cmd_seq, unit, tags, retired, in_dns, serving_since_s"
 )
 
 
@@ -43,6 +43,7 @@ def _device(row: tuple[Any, ...]) -> Device:
         tags=tuple(row[22].split()),
         retired=Retired(row[23]) if row[23] else None,
         in_dns=bool(row[24]),
+        serving_since_s=row[25],
     )
 
 
@@ -105,18 +106,22 @@ class Devices:
         )
         return [(tuple(row[:4]), row[4]) for row in rows]
 
-    def names(self) -> Iterator[tuple[str, str, str]]:
-        """Label, model and addresses of every device that the zone holds, for its start."""
-        return iter(self._sql("SELECT label, model, addresses FROM device WHERE in_dns = 1 AND state <> 'retired'"))
+    def names(self) -> Iterator[tuple[str, str, str, int | None]]:
+        """Label, model, addresses and `serving_since_s` of every device that the zone holds, for its start."""
+        return iter(
+            self._sql(
+                "SELECT label, model, addresses, serving_since_s FROM device WHERE in_dns = 1 AND state <> 'retired'"
+            )
+        )
 
-    def names_after(self, label: str, *, limit: int) -> list[tuple[str, str, str]]:
+    def names_after(self, label: str, *, limit: int) -> list[tuple[str, str, str, int | None]]:
         """The same in the order of their labels, from behind one on: for those who cannot hold all of them."""
         rows = self._sql(
-            "SELECT label, model, addresses FROM device WHERE label > ? AND in_dns = 1 AND state <> 'retired'"
-            " ORDER BY label LIMIT ?",
+            "SELECT label, model, addresses, serving_since_s FROM device"
+            " WHERE label > ? AND in_dns = 1 AND state <> 'retired' ORDER BY label LIMIT ?",
             (label, limit),
         )
-        return [(row[0], row[1], row[2]) for row in rows]
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
 
     def retired_in_dns(self, *, limit: int) -> list[Device]:
         """Devices whose name was taken back, and that a running zone may still hold."""
@@ -148,7 +153,7 @@ class Devices:
         self._changes.note(device.label)
         self._sql(
             f"INSERT INTO device ({_COLUMNS})"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 device.id,
                 device.thumbprint,
@@ -175,6 +180,7 @@ class Devices:
                 " ".join(device.tags),
                 device.retired,
                 int(device.in_dns),
+                device.serving_since_s,
             ),
         )
 
@@ -182,12 +188,17 @@ class Devices:
         """Write what a call changed, if nobody else advanced the ratchet since; else raise `Moved`."""
         ratchet = device.ratchet
         self._changes.note_device(
-            device.id, state=device.state, addresses=" ".join(device.addresses), in_dns=int(device.in_dns)
+            device.id,
+            state=device.state,
+            addresses=" ".join(device.addresses),
+            in_dns=int(device.in_dns),
+            serves=int(device.serving_since_s is not None),
         )
         changed = self._sql(
             "UPDATE device SET firmware = ?, state = ?, contribution = ?, source = ?, last_seen_s = ?, addresses = ?,"
             " served_sha256 = ?, unserved = ?, token_hash = ?, previous_hash = ?, last_txid = ?, last_resync_s = ?,"
-            " cmd_seq = ?, thumbprint = ?, fingerprint = ?, policy = ?, tags = ?, retired = ?, in_dns = ?"
+            " cmd_seq = ?, thumbprint = ?, fingerprint = ?, policy = ?, tags = ?, retired = ?, in_dns = ?,"
+            " serving_since_s = ?"
             " WHERE id = ? AND token_hash = ?",
             (
                 device.firmware,
@@ -209,6 +220,7 @@ class Devices:
                 " ".join(device.tags),
                 device.retired,
                 int(device.in_dns),
+                device.serving_since_s,
                 device.id,
                 seen_token_hash,
             ),
@@ -222,8 +234,9 @@ class Devices:
         self._sql("UPDATE device SET state = ? WHERE id = ?", (state, device_id))
 
     def count_unserved(self, device_id: str) -> None:
-        """One more certificate that nobody has seen served yet."""
-        self._sql("UPDATE device SET unserved = unserved + 1 WHERE id = ?", (device_id,))
+        """One more certificate that nobody has seen served yet: what the box serves is not the newest any more."""
+        self._changes.note_not_serving(device_id)
+        self._sql("UPDATE device SET unserved = unserved + 1, serving_since_s = NULL WHERE id = ?", (device_id,))
 
     def checkin_answer(self, device_id: str) -> bytes | None:
         """The sealed payload of the last check-in's answer."""

@@ -32,7 +32,8 @@ CREATE TABLE device (
     tags            TEXT    NOT NULL, -- what the webhook called it, separated by a space
     retired         TEXT,             -- why its name was taken back: reset | transfer | replaced | removed
     in_dns          INTEGER NOT NULL, -- 1 while the zone holds its name
-    checkin_answer  BLOB              -- sealed: the last check-in's answer, for the repetition with a new seq
+    checkin_answer  BLOB,             -- sealed: the last check-in's answer, for the repetition with a new seq
+    serving_since_s INTEGER           -- since when its web server presents its newest certificate; NULL: it does not
 ) STRICT;
 CREATE INDEX device_by_model ON device (model, id);
 CREATE INDEX device_by_serial ON device (serial) WHERE serial IS NOT NULL;
@@ -410,6 +411,13 @@ CREATE TABLE duty (
 
 -- Values of the zone's CAA records (RFC 8659, `issue`), as the accounts at the issuers want them.
 CREATE TABLE caa_record (
+    issuer          TEXT    NOT NULL,
+    value           TEXT    NOT NULL,
+    PRIMARY KEY (issuer, value)
+) STRICT;
+
+-- TXT values at `_validation-persist` below every box (dns-persist-01), as the accounts at the issuers want them.
+CREATE TABLE persist_record (
     issuer          TEXT    NOT NULL,
     value           TEXT    NOT NULL,
     PRIMARY KEY (issuer, value)

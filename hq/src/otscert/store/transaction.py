@@ -9,7 +9,7 @@ from functools import cached_property
 from otscert.store.accounts import Accounts
 from otscert.store.alerts import Alerts
 from otscert.store.buckets import Buckets
-from otscert.store.caa import CaaRecords
+from otscert.store.caa import CaaRecords, PersistRecords
 from otscert.store.canaries import Canaries
 from otscert.store.certificates import Certificates
 from otscert.store.challenges import Challenges
@@ -126,6 +126,10 @@ class Transaction:
     @cached_property
     def orders(self) -> Orders:
         return Orders(self._connection)
+
+    @cached_property
+    def persist(self) -> PersistRecords:
+        return PersistRecords(self._connection, self.zone_changes)
 
     @cached_property
     def processes(self) -> Processes:

@@ -18,11 +18,15 @@ KEPT = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelContent:
-    """What the zone holds for a label: its device's model and addresses, if it is in DNS, and its challenge values."""
+    """What the zone holds for a label: its device's model and addresses, if it is in DNS, and its challenge values.
+
+    `serves`: the box's web server presents its newest certificate.
+    """
 
     label: str
     device: tuple[str, str] | None
     values: tuple[str, ...]
+    serves: bool = False
 
 
 class ZoneChanges:
@@ -36,11 +40,16 @@ class ZoneChanges:
         if self._written:
             self._sql("INSERT INTO zone_change (label) VALUES (?)", (label,))
 
-    def note_device(self, device_id: str, *, state: str, addresses: str, in_dns: int) -> None:
+    def note_device(self, device_id: str, *, state: str, addresses: str, in_dns: int, serves: int) -> None:
         """Note the device's label if its row, which is still as before, says anything else of these."""
         self._note_where(
-            "id = ? AND (state <> ? OR addresses <> ? OR in_dns <> ?)", (device_id, state, addresses, in_dns)
+            "id = ? AND (state <> ? OR addresses <> ? OR in_dns <> ?"
+            " OR CASE WHEN serving_since_s IS NULL THEN 0 ELSE 1 END <> ?)",
+            (device_id, state, addresses, in_dns, serves),
         )
+
+    def note_not_serving(self, device_id: str) -> None:
+        self._note_where("id = ? AND serving_since_s IS NOT NULL", (device_id,))
 
     def note_state(self, device_id: str, state: str) -> None:
         self._note_where("id = ? AND state <> ?", (device_id, state))
@@ -76,13 +85,16 @@ class ZoneChanges:
     def content(self, label: str) -> LabelContent:
         """What the zone is to hold for this label now."""
         device = self._sql(
-            "SELECT model, addresses FROM device WHERE label = ? AND in_dns = 1 AND state <> 'retired'", (label,)
+            "SELECT model, addresses, serving_since_s FROM device"
+            " WHERE label = ? AND in_dns = 1 AND state <> 'retired'",
+            (label,),
         ).fetchone()
         values = self._sql("SELECT DISTINCT value FROM challenge_txt WHERE label = ? ORDER BY value", (label,))
         return LabelContent(
             label=label,
             device=(device[0], device[1]) if device else None,
             values=tuple(row[0] for row in values),
+            serves=bool(device) and device[2] is not None,
         )
 
     def sweep(self) -> int:

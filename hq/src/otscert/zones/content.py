@@ -11,17 +11,17 @@ from typing import NamedTuple
 
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.zones import wire
-from otscert.zones.computed import ComputedNames
+from otscert.zones.boxes import Box, BoxEntry, Boxes
 from otscert.zones.errors import LabelError, RecordError
 from otscert.zones.records import (
     AddressHeads,
     Node,
     Rrset,
     address_heads,
-    address_rdatas,
     addresses,
     caa_rrset,
     fixed_nodes,
+    https_rrset,
     minimal_any,
     name_server_glue,
     rrset,
@@ -33,6 +33,7 @@ from otscert.zones.settings import ZoneSettings
 PLACEHOLDER = "no challenge is waiting"
 
 CHALLENGE = b"\x0f_acme-challenge"
+PERSISTENT = b"\x13_validation-persist"
 # RFC 5890 2.3.1: letters, digits, hyphens; "--" in the third and fourth place means something else (R-LDH).
 _LABEL = re.compile(r"(?!..--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _MOST_CHALLENGES = 100
@@ -52,17 +53,6 @@ _NODATA = Found(wire.NOERROR, NO_RECORDS, NO_RECORDS)
 _NXDOMAIN = Found(wire.NXDOMAIN, NO_RECORDS, NO_RECORDS)
 
 
-class Box(NamedTuple):
-    """A box's part of the zone: packed addresses by family, and the names computed below it."""
-
-    v4: bytes
-    v6: bytes
-    computed: ComputedNames
-
-
-BoxEntry = tuple[str, Sequence[IPAddress], AddressPolicy]
-
-
 class ZoneContent:
     """The nodes of one zone; a box's key is its label with the length octet in front."""
 
@@ -75,9 +65,11 @@ class ZoneContent:
         self._placeholder = rrset(wire.TXT, settings.ttls.challenge_s, [txt_rdata(PLACEHOLDER)])
         self._address_heads = address_heads(settings.ttls.address_s)
         self._computed_heads = address_heads(settings.ttls.computed_s)
-        self._boxes: dict[bytes, Box] = {}
+        self._https = https_rrset(settings.ttls.https_s)
+        self._persistent = NO_RECORDS
+        self._kept = Boxes()
+        self._boxes = self._kept.boxes
         self._txt: dict[bytes, dict[str, bytes]] = {}
-        self._computed: dict[AddressPolicy, ComputedNames] = {}
 
     def key(self, label: str) -> bytes:
         """The key of a label that can be a box's.
@@ -95,12 +87,7 @@ class ZoneContent:
 
     def box(self, published: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Box, tuple[Verdict, ...]]:
         """Pack what the policy allows; the verdicts on the rest come back beside it."""
-        allowed = [address for address in published if policy.allows(address)]
-        refused = tuple(policy.judge(address) for address in published if not policy.allows(address))
-        computed = self._computed.get(policy)
-        if computed is None:
-            computed = self._computed[policy] = ComputedNames(policy)
-        return Box(*address_rdatas(allowed), computed), refused
+        return self._kept.pack(published, policy)
 
     def exchange_box(self, key: bytes, box: Box | None) -> Box | None:
         """Put a box in the place of the one that is returned; None: no box."""
@@ -152,6 +139,16 @@ class ZoneContent:
         self._fixed[b""] = others | ({wire.CAA: caa} if values else {})
         return True
 
+    def set_persist(self, values: Sequence[str]) -> bool:
+        """Replace what stands at `_validation-persist` below every box; False when it is the same.
+
+        Raises:
+            RecordError: a value does not fit; nothing changed.
+        """
+        rdatas = [txt_rdata(value) for value in values]
+        before, self._persistent = self._persistent, rrset(wire.TXT, self._settings.ttls.persistent_s, rdatas)
+        return before != self._persistent
+
     def load(self, boxes: Iterable[BoxEntry], txt: Iterable[tuple[str, str]]) -> tuple[Verdict, ...]:
         """Replace all boxes and challenges; the verdicts of addresses left out are returned.
 
@@ -159,26 +156,25 @@ class ZoneContent:
             LabelError: a label cannot be a box's; nothing changed.
             RecordError: a value does not fit; nothing changed.
         """
-        new_boxes: dict[bytes, Box] = {}
+        kept = Boxes()
+        all_refused = kept.fill(boxes, self.key)
         new_txt: dict[bytes, dict[str, bytes]] = {}
-        all_refused: list[Verdict] = []
-        for label, published, policy in boxes:
-            box, refused = self.box(published, policy)
-            new_boxes[self.key(label)] = box
-            all_refused += refused
         for label, value in txt:
             new_txt.setdefault(self.key(label), {})[value] = txt_rdata(value)
-        self._boxes = new_boxes
-        self._txt = new_txt
+        self._kept, self._boxes, self._txt = kept, kept.boxes, new_txt
         return tuple(all_refused)
 
     def nodes_of(self, key: bytes) -> Iterator[tuple[bytes, Node]]:
         """What stands at a label and below it, by names relative to the origin; computed names are not listed."""
         box = self._boxes.get(key)
         if box is not None:
-            heads = self._address_heads
-            v4, v6 = addresses(heads.v4, box.v4, 4), addresses(heads.v6, box.v6, 16)
-            yield key, {rtype: each for rtype, each in ((wire.A, v4), (wire.AAAA, v6)) if each.number}
+            heads, kind = self._address_heads, self._kept.kind(box)
+            v4, v6 = addresses(heads.v4, self._kept.v4(box), 4), addresses(heads.v6, self._kept.v6(box), 16)
+            https = self._https if kind.https else NO_RECORDS
+            families = ((wire.A, v4), (wire.AAAA, v6), (wire.HTTPS, https))
+            yield key, {rtype: each for rtype, each in families if each.number}
+            if self._persistent.number:
+                yield PERSISTENT + key, {wire.TXT: self._persistent}
         values = self._txt.get(key)
         if values:
             challenges = rrset(wire.TXT, self._settings.ttls.challenge_s, list(values.values()))
@@ -214,17 +210,23 @@ class ZoneContent:
         if box is None:
             # RFC 8020 2: a label with a challenge below it exists, though it has no records itself.
             return _NODATA if key in self._txt else _NXDOMAIN
-        return self._addresses(box.v4, box.v6, self._address_heads, qtype)
+        kept = self._kept
+        return self._at_box(kept.v4(box), kept.v6(box), self._address_heads, qtype, https=kept.kind(box).https)
 
     def _below(self, key: bytes, first: bytes, qtype: int) -> Found:
         box = self._boxes.get(key)
         if first == CHALLENGE:
             return self._challenge(key, qtype, active=box is not None)
-        packed = box.computed.packed(first[1:]) if box is not None else None
+        if box is None:
+            return _NXDOMAIN
+        if first == PERSISTENT:
+            return self._in({wire.TXT: self._persistent}, qtype) if self._persistent.number else _NXDOMAIN
+        kind = self._kept.kind(box)
+        packed = kind.computed.packed(first[1:]) if kind.computed is not None else None
         if packed is None:
             return _NXDOMAIN
         v4, v6 = (packed, b"") if len(packed) == 4 else (b"", packed)
-        return self._addresses(v4, v6, self._computed_heads, qtype)
+        return self._at_box(v4, v6, self._computed_heads, qtype, https=kind.https)
 
     def _challenge(self, key: bytes, qtype: int, *, active: bool) -> Found:
         values = self._txt.get(key)
@@ -233,12 +235,14 @@ class ZoneContent:
             return self._in({wire.TXT: challenges}, qtype)
         return self._in({wire.TXT: self._placeholder}, qtype) if active else _NXDOMAIN
 
-    def _addresses(self, v4: bytes, v6: bytes, heads: AddressHeads, qtype: int) -> Found:
+    def _at_box(self, v4: bytes, v6: bytes, heads: AddressHeads, qtype: int, *, https: bool) -> Found:
         if qtype == wire.A and v4:
             return Found(wire.NOERROR, addresses(heads.v4, v4, 4), NO_RECORDS)
         if qtype == wire.AAAA and v6:
             return Found(wire.NOERROR, addresses(heads.v6, v6, 16), NO_RECORDS)
-        if qtype == wire.ANY and (v4 or v6):
+        if qtype == wire.HTTPS and https:
+            return Found(wire.NOERROR, self._https, NO_RECORDS)
+        if qtype == wire.ANY and (v4 or v6 or https):
             return Found(wire.NOERROR, self._any, NO_RECORDS)
         return _NODATA
 

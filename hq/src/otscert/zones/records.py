@@ -82,6 +82,16 @@ def caa_rrset(settings: ZoneSettings, values: Sequence[str]) -> Rrset:
     return rrset(wire.CAA, settings.ttls.apex_s, [caa_rdata(value) for value in values])
 
 
+def https_rrset(ttl_s: int) -> Rrset:
+    """Write the HTTPS record (RFC 9460 9) `1 . alpn=http/1.1`: HTTPS is spoken on port 443 of the name itself.
+
+    More protocols than every web server speaks are not named: HTTP/2 is found by the TLS handshake all the same.
+    """
+    parameter = b"\x08http/1.1"
+    rdata = b"\x00\x01\x00\x00\x01%b%b" % (len(parameter).to_bytes(2), parameter)
+    return rrset(wire.HTTPS, ttl_s, [rdata])
+
+
 def address_rdatas(published: Iterable[IPAddress]) -> tuple[bytes, bytes]:
     """Pack addresses by family: all IPv4 octets in one string, all IPv6 octets in the other, without repetition."""
     unique = dict.fromkeys(published)

@@ -32,6 +32,8 @@ class ZoneTtls:
     address_s: int = 60
     computed_s: int = 86_400
     challenge_s: int = 10
+    persistent_s: int = 300
+    https_s: int = 60
     apex_s: int = 3600
     name_server_s: int = 86_400
     soa_minimum_s: int = 60

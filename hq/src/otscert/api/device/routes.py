@@ -19,6 +19,7 @@ from otscert.api.http import (
     ClientDisconnect,
     Network,
     client_address,
+    exact_address,
     read_body,
 )
 from otscert.counting import Tally
@@ -92,6 +93,7 @@ class DeviceApi:
                 kind=kind,
                 address=client_address(request, self.trusted_proxies),
                 new_key=new_key,
+                caller=exact_address(request, self.trusted_proxies),
             )
             return await self.conversation.act(read, use_case, repeatable=repeatable)
 
