@@ -35,6 +35,7 @@ def setting_warnings(config: Config) -> list[Finding]:
         *_zone(config),
         *_processes(config),
         *_glue(config),
+        *_answering(config),
         *_public_url(config),
         *_alerts(config),
     ]
@@ -194,6 +195,32 @@ def _zone(config: Config) -> Iterator[Finding]:
             f"the zone has one name server, {config.zone.name_servers[0]}",
             why="RFC 1034 4.1 asks for two, some parent zones insist, and one that is down takes every box's name away",
             mend="add a second address or machine to zone.name_servers",
+        )
+
+
+def _answering(config: Config) -> Iterator[Finding]:
+    """Settings of the name server that are right in a laboratory only."""
+    dns, public = config.dns, any(_is_everybodys(host) for host, _ in config.listen_dns)
+    if dns.rate_limit_per_s == 0 and public and dns.updates is None:
+        yield warning(
+            "dns.rate_limit_per_s",
+            "the name server answers any number of questions from one network (dns.rate_limit_per_s = 0)",
+            why="with forged senders it can be used to flood somebody else",
+            mend="take dns.rate_limit_per_s out: validators and resolvers do not reach the default",
+        )
+    if dns.log_one_in == 1:
+        yield warning(
+            "dns.log_one_in",
+            "every question to the name server is logged (dns.log_one_in = 1)",
+            why="the log grows with each of them, and says who looks for which box",
+            mend="set it to 1000 or so, or take it out, once you have seen what you were looking for",
+        )
+    if dns.share_port and not config.database_url:
+        yield warning(
+            "dns.share_port",
+            "dns.share_port is set, and HQ is alone: its database is SQLite",
+            why="the port is shared with nobody of HQ's, but other programs of the same user could take it as well",
+            mend="take dns.share_port out, or set database_url (docs/processes.md)",
         )
 
 

@@ -77,12 +77,12 @@ async def check_zone(
         place: where a name server's address is asked.
         on_slow: hears what is still being waited for.
     """
+    chosen: dns.asyncresolver.Resolver | None = None
     try:
         chosen = resolver_at(*resolver) if resolver else system_resolver()
-    except CannotAsk as error:
-        chosen, parents = None, Parents(referrals={}, problem=str(error))
-    else:
         parents = await _ask_parents(config.zone.origin, chosen, place)
+    except CannotAsk as error:
+        parents = Parents(referrals={}, problem=str(error))
     servers, homeless = await _servers(config, parents, chosen, place)
     checks = {
         "the zone's servers": _check_servers(config.zone, parents, servers),

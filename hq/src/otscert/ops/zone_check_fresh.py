@@ -50,7 +50,9 @@ async def check_fresh(
         yield _late(check, servers[check.server], limit_s)
     if not late:
         slowest_s = max(check.elapsed_s for check in result.servers)
-        yield ok("zone.fresh", f"a fresh challenge is seen at all {len(servers)} servers after {slowest_s:.1f} s")
+        yield ok(
+            "zone.fresh", f"a fresh challenge is seen at every name server ({len(servers)}) after {slowest_s:.1f} s"
+        )
 
 
 def _put(transaction: Transaction, *, row_id: str, value: str, now_s: int) -> None:

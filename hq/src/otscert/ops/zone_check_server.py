@@ -10,6 +10,7 @@ import random
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dns.flags
 import dns.message
@@ -326,7 +327,7 @@ def _after(one: int, other: int) -> int:
     return difference - 2**32 if difference >= 2**31 else difference
 
 
-def _rrset(said: Said, kind: dns.rdatatype.RdataType) -> list[dns.rdata.Rdata]:
+def _rrset(said: Said, kind: dns.rdatatype.RdataType) -> list[Any]:
     if isinstance(said, NoAnswer):
         return []
     return [rdata for rrset in said.answer if rrset.rdtype == kind for rdata in rrset]

@@ -1,0 +1,231 @@
+"""What `otscert zone check` says of servers that err, each in one way; and of CAA records, from values alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from otscert.domain.admission import Naming
+from otscert.domain.names import RANDOM_BYTES, make_label
+from otscert.domain.zone_checks import LABEL, LONGEST_S, check_id, is_over
+from otscert.ops.doctor_finding import Finding
+from otscert.ops.zone_check_caa import CaaAt, judge_caa
+from otscert.ops.zone_check_server import Report, ask_all, judge_server, judge_together, mixed
+
+ORIGIN = "boxes.example.com"
+_SOA = f"ns1.{ORIGIN}. hostmaster.{ORIGIN}. {{}} 3600 600 1209600 {{}}"
+Flaw = Callable[[dns.message.Message, dns.message.Message], None]
+
+
+def sound(query: dns.message.Message, serial: int = 7, minimum: int = 60) -> dns.message.Message:
+    """Answers as the zone's server has to."""
+    response = dns.message.make_response(query, our_payload=1232)
+    response.flags |= dns.flags.AA
+    name, kind = query.question[0].name, query.question[0].rdtype
+    soa = _SOA.format(serial, minimum)
+    if query.edns > 0:
+        response.set_rcode(dns.rcode.BADVERS)
+    elif kind == dns.rdatatype.AXFR:
+        response.set_rcode(dns.rcode.REFUSED)
+    elif name == dns.name.from_text(ORIGIN) and kind == dns.rdatatype.SOA:
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "SOA", soa))
+    elif name == dns.name.from_text(ORIGIN) and kind == dns.rdatatype.NS:
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "NS", f"ns1.{ORIGIN}."))
+    else:
+        response.authority.append(dns.rrset.from_text(f"{ORIGIN}.", minimum, "IN", "SOA", soa))
+        if name != dns.name.from_text(ORIGIN):
+            response.set_rcode(dns.rcode.NXDOMAIN)
+    return response
+
+
+def _lower(_query: dns.message.Message, response: dns.message.Message) -> None:
+    question = response.question[0]
+    question.name = question.name.canonicalize()
+
+
+def _lame(_query: dns.message.Message, response: dns.message.Message) -> None:
+    response.flags &= ~dns.flags.AA
+
+
+def _no_unknown(query: dns.message.Message, response: dns.message.Message) -> None:
+    if query.question[0].rdtype == 65280:
+        response.set_rcode(dns.rcode.NOTIMP)
+
+
+def _wildcard(query: dns.message.Message, response: dns.message.Message) -> None:
+    if query.question[0].rdtype == dns.rdatatype.A:
+        response.set_rcode(dns.rcode.NOERROR)
+        response.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "A", "192.168.1.1"))
+
+
+def _no_soa(_query: dns.message.Message, response: dns.message.Message) -> None:
+    response.authority.clear()
+
+
+def _day(_query: dns.message.Message, response: dns.message.Message) -> None:
+    for number, rrset in enumerate(response.authority):
+        response.authority[number] = dns.rrset.from_text(rrset.name, 86400, "IN", "SOA", _SOA.format(7, 86400))
+
+
+def _no_edns(_query: dns.message.Message, response: dns.message.Message) -> None:
+    response.use_edns(False)
+
+
+def _old_badvers(query: dns.message.Message, response: dns.message.Message) -> None:
+    if query.edns > 0:
+        response.set_rcode(dns.rcode.NOERROR)
+
+
+def _big_any(query: dns.message.Message, response: dns.message.Message) -> None:
+    if query.question[0].rdtype == dns.rdatatype.ANY:
+        name = query.question[0].name
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", *(f'"{"x" * 200}{n}"' for n in range(4))))
+
+
+def _open(query: dns.message.Message, response: dns.message.Message) -> None:
+    if query.question[0].rdtype == dns.rdatatype.AXFR:
+        response.set_rcode(dns.rcode.NOERROR)
+        response.answer.append(dns.rrset.from_text(query.question[0].name, 60, "IN", "SOA", _SOA.format(7, 60)))
+
+
+def _nothing(_query: dns.message.Message, _response: dns.message.Message) -> None:
+    """Nothing is changed."""
+
+
+async def probed(flaw: Flaw, *, tcp: bool = True, serial: int = 7) -> Report:
+    def answer(data: bytes) -> bytes:
+        query = dns.message.from_wire(data)
+        response = sound(query, serial)
+        flaw(query, response)
+        return response.to_wire(max_size=65535)
+
+    class Udp(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            self.transport.sendto(answer(data), addr)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reply = answer(await reader.readexactly(int.from_bytes(await reader.readexactly(2))))
+        writer.write(len(reply).to_bytes(2) + reply)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Udp, local_addr=("127.0.0.1", port))
+    if not tcp:
+        server.close()
+    report = await ask_all("ns1", ("127.0.0.1", port), ORIGIN)
+    transport.close()
+    server.close()
+    return report
+
+
+def kinds(findings: list[Finding]) -> set[str]:
+    return {finding.check.partition(":")[0] for finding in findings}
+
+
+@pytest.mark.parametrize(
+    ("flaw", "found"),
+    [
+        (_nothing, "zone.server"),
+        (_lower, "zone.case"),
+        (_lame, "zone.lame"),
+        (_no_unknown, "zone.types"),
+        (_wildcard, "zone.negative"),
+        (_no_soa, "zone.negative"),
+        (_day, "zone.negative_ttl"),
+        (_no_edns, "zone.edns"),
+        (_old_badvers, "zone.edns"),
+        (_big_any, "zone.any"),
+        (_open, "zone.transfer"),
+    ],
+)
+def test_a_server_that_errs_in_one_way_is_told_that_and_nothing_else(flaw: Flaw, found: str) -> None:
+    findings = judge_server(asyncio.run(probed(flaw)))
+    assert kinds(findings) == {found}, findings
+    assert all(finding.outcome == "ok" or (finding.why and finding.mend) for finding in findings)
+
+
+def test_a_server_without_tcp_is_named() -> None:
+    assert "zone.tcp" in kinds(judge_server(asyncio.run(probed(_nothing, tcp=False))))
+
+
+def test_a_server_that_is_behind_and_one_with_other_name_servers_are_named() -> None:
+    reports = [asyncio.run(probed(_nothing, serial=serial)) for serial in (2**32 - 1, 3)]
+    serials = [2**32 - 1, 3]  # 3 comes after 2**32 - 1 (RFC 1982)
+    found = list(judge_together(reports, name_servers=[f"ns1.{ORIGIN}"], serials=serials))
+    assert [finding.check for finding in found] == [f"zone.serial:{reports[0].name}"]
+    found = list(judge_together(reports[:1], name_servers=["ns2.example.net"], serials=serials[:1]))
+    assert kinds(found) == {"zone.name_servers"}
+
+
+OURS = "letsencrypt.org;validationmethods=dns-01;accounturi=https://ca/1"
+ABOVE = CaaAt(name="example.com")
+
+
+def at(name: str, *properties: tuple[str, str]) -> CaaAt:
+    return CaaAt(name=name, properties=properties)
+
+
+@pytest.mark.parametrize(
+    ("chain", "expected"),
+    [
+        ([at(ORIGIN, ("issue", OURS)), ABOVE], {("zone.caa.issue", "ok")}),
+        ([at(ORIGIN), at("example.com")], {("zone.caa", "warning")}),
+        (
+            [at(ORIGIN, ("issue", OURS.replace("/1", "/2"))), ABOVE],
+            {("zone.caa.le", "failed"), ("zone.caa.others", "warning")},
+        ),
+        ([at(ORIGIN, ("issue", OURS), ("issue", "other.example")), ABOVE], {("zone.caa.others", "warning")}),
+        (
+            [at(ORIGIN), at("example.com", ("issue", "other.example"))],
+            {("zone.caa.le", "failed"), ("zone.caa.issue", "ok")},
+        ),
+        ([at(ORIGIN), at("example.com", ("issue", "letsencrypt.org"))], {("zone.caa.issue", "ok")}),
+        (
+            [at(ORIGIN, ("issue", OURS), ("issuewild", ";")), ABOVE],
+            {("zone.caa.issue", "ok"), ("zone.caa.le", "failed"), ("zone.caa.others", "warning")},
+        ),
+        ([CaaAt(name=ORIGIN, problem="SERVFAIL"), ABOVE], {("zone.caa.error", "failed"), ("zone.caa", "warning")}),
+        ([CaaAt(name=ORIGIN, problem="time"), CaaAt(name="com", problem="time")], {("zone.caa", "cannot tell")}),
+    ],
+)
+def test_caa_records_are_judged_as_a_ca_climbs_them(chain: list[CaaAt], expected: set[tuple[str, str]]) -> None:
+    found = judge_caa(chain, origin=ORIGIN, wanted={"le": [OURS]})
+    assert {(finding.check, finding.outcome.value) for finding in found} == expected
+
+
+def test_the_label_of_checks_is_no_boxs() -> None:
+    for naming in Naming:
+        for first in range(256):
+            label = make_label(naming, bytes([first]) * RANDOM_BYTES)
+            assert label != LABEL
+            assert len(label) == 16 or len(label.rpartition("-")[2]) == 4
+    assert len(LABEL) != 16
+    assert len(LABEL.rpartition("-")[2]) != 4
+
+
+def test_a_check_is_over_after_its_time_or_when_a_clock_was_ahead_and_an_order_never() -> None:
+    row = check_id(now_s=10_000, randomness="x")
+    assert not is_over(row, now_s=10_000 + LONGEST_S)
+    assert is_over(row, now_s=10_001 + LONGEST_S)
+    assert is_over(row, now_s=9_999 - LONGEST_S)
+    assert not is_over("o1", now_s=10**9)
+
+
+@pytest.mark.parametrize("name", ["4boxes.example.com", "ab", "x1-none.boxes.example.com"])
+def test_capitals_are_mixed_in(name: str) -> None:
+    text = mixed(name)
+    assert text.lower() == name
+    assert text not in (name, name.upper())
