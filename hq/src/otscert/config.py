@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from otscert.config_alerts import AlertsConfig, read_alerts
-from otscert.config_dns import DnsConfig, read_dns
+from otscert.config_dns import DnsConfig, check_computed_names, read_dns
 from otscert.config_limits import read_limits, read_public_suffix
 from otscert.config_model import WebhookConfig, read_model, read_tokens, read_webhook
 from otscert.config_reader import (
@@ -168,6 +168,8 @@ def _build(reader: Reader) -> Config:
     issuers, preference = _issuers(reader)
     if not models:
         raise ConfigError("there is no model: add a [model.NAME] table for the product line, see docs/settings.md")
+    dns = read_dns(reader, origin=zone.origin)
+    check_computed_names(dns, models)
     for model in models.values():
         _check_known(f"model.{model.name}.issuers", model.issuers, {issuer.name for issuer in issuers})
     return Config(
@@ -194,7 +196,7 @@ def _build(reader: Reader) -> Config:
         webhooks={name: read_webhook(reader, name) for name, model in models.items() if model.webhook},
         open_admissions=quota(reader, "limits.open_admissions_per_day", DAY_S),
         stale_s=at_least(reader, "stale_days", 1) * DAY_S,
-        dns=read_dns(reader, origin=zone.origin),
+        dns=dns,
         alerts=read_alerts(reader, host=_host(_public_url(reader, zone.origin))),
         secret_files=tuple(reader.secret_files),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from otscert.config_reader import Reader, endpoints, one_of
 from otscert.config_values import ConfigError
+from otscert.domain.admission import Model
 from otscert.domain.errors import DomainError
 from otscert.domain.names import parse_zone
 
@@ -70,6 +71,19 @@ def read_dns(reader: Reader, *, origin: str) -> DnsConfig:
         secondaries=tuple(_secondary(reader, name, keys) for name in reader.names("secondary")),
         updates=_updates(reader, keys, origin),
     )
+
+
+def check_computed_names(dns: DnsConfig, models: Mapping[str, Model]) -> None:
+    """Raise `ConfigError` where a secondary would deny names that HQ answers: computed names are no records."""
+    computing = sorted(name for name, model in models.items() if model.computed_names)
+    plain = sorted(secondary.name for secondary in dns.secondaries if not secondary.computes_names)
+    if computing and plain:
+        raise ConfigError(
+            f"secondary.{plain[0]} transfers the zone, and model.{computing[0]}.computed_names is true: names that say"
+            " an address (192-168-1-20 below a box's name) are computed, so they are not transferred and that server"
+            f" would deny them. Set model.{computing[0]}.computed_names = false, or have the server compute them"
+            f" (examples/knot-secondary) and set secondary.{plain[0]}.computes_names = true"
+        )
 
 
 def _tsig(reader: Reader, name: str) -> TsigConfig:

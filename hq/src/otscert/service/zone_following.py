@@ -32,6 +32,16 @@ Row = tuple[str, str, str, int | None]
 """Label, model, addresses as the store has them, and since when the box serves its newest certificate."""
 
 
+class SheetZone(Protocol):
+    """What holds the content of labels, one by one."""
+
+    def activate(self, label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]: ...
+
+    def withdraw(self, label: str) -> None: ...
+
+    def set_txt(self, label: str, values: Iterable[str]) -> None: ...
+
+
 class FollowedZone(Protocol):
     """A zone whose content is exchanged label by label. Every call holds from when it returns."""
 
@@ -191,7 +201,7 @@ class _Seen:
     persist: list[str] | None
 
 
-def take_up(zone: FollowedZone, models: Mapping[str, Model], content: LabelContent) -> None:
+def take_up(zone: SheetZone, models: Mapping[str, Model], content: LabelContent) -> None:
     """Have the zone hold for a label what the store says of it; raises as the zone does."""
     model = models.get(content.device[0]) if content.device else None
     if content.device is not None and model is not None:

@@ -6,6 +6,8 @@ from otscert.store.connection import Connection
 
 SERIAL = "serial"
 """The name under which the highest serial that any SOA may have had is kept."""
+SERIAL_BASE = "serial base"
+"""The name of what is added to the number of a change to get the serial, where processes share the store."""
 
 
 class ZonePlaces:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import dns.exception
 import dns.message
@@ -16,11 +17,10 @@ import dns.rdatatype
 
 from otscert.zones import wire
 from otscert.zones.errors import MalformedMessageError, TsigError
-from otscert.zones.front import Answer
 from otscert.zones.journal import Journal, Step
 from otscert.zones.rrs import Rr
 from otscert.zones.serials import is_ahead
-from otscert.zones.tsig import NOTAUTH, Keys, Opened, Signer
+from otscert.zones.tsig import NOTAUTH, Keys, Opened
 from otscert.zones.zone import Zone
 
 # Large enough that messages cost little, small enough that making one (1 ms) holds up nobody.
@@ -32,6 +32,12 @@ _SOA_NUMBERS_BYTES = 20
 _log = logging.getLogger(__name__)
 
 Answered = bytes | AsyncGenerator[bytes, None] | None
+
+
+class Answer(Protocol):
+    """The zone's own answer (`Responder.answer`)."""
+
+    def __call__(self, query: bytes, *, size_limit: int | None) -> bytes | None: ...
 
 
 class Transfers:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.zones import wire
-from otscert.zones.cache import AnswerCache
 from otscert.zones.boxes import BoxEntry
+from otscert.zones.cache import AnswerCache
 from otscert.zones.content import CHALLENGE, PERSISTENT, ZoneContent
 from otscert.zones.counters import AnswerCounters
 from otscert.zones.journal import Journal
@@ -41,7 +41,8 @@ class Zone:
         self._journal: Journal | None = None
         self._snapshots: list[Snapshot] = []
         self._listeners: list[Callable[[], None]] = []
-        self.answer = Responder(self._origin, self._content, self._serials, self._cache, self.counters).answer
+        self.responder = Responder(self._origin, self._content, self._serials, self._cache, self.counters)
+        self.answer = self.responder.answer
 
     @property
     def serial(self) -> int:
@@ -133,13 +134,13 @@ class Zone:
             self._cache.forget(self._origin)
             self._moved()
 
-    def set_persistent(self, values: Sequence[str]) -> None:
+    def set_persist(self, values: Sequence[str]) -> None:
         """Replace the TXT values at `_validation-persist` below every box; no values means that there is no such name.
 
         Raises:
             RecordError: a value does not fit; nothing changed.
         """
-        if self._content.set_persistent(values):
+        if self._content.set_persist(values):
             self._all_changed()
 
     def load(self, boxes: Iterable[BoxEntry], txt: Iterable[tuple[str, str]]) -> tuple[Verdict, ...]:
