@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from otscert.zones import wire
+from otscert.zones.cookies import Standing
 
 # Outside the 16 bits of a type.
 _OTHER = 1 << 16
@@ -30,7 +31,18 @@ _RCODES = {
     wire.NOTIMP: "NOTIMP",
     wire.REFUSED: "REFUSED",
     wire.BADVERS: "BADVERS",
+    wire.BADCOOKIE: "BADCOOKIE",
 }
+
+
+def type_text(qtype: int) -> str:
+    """A type's name, or TYPE and its number (RFC 3597 5)."""
+    return _TYPES.get(qtype, f"TYPE{qtype}") if qtype else "TYPE0"
+
+
+def rcode_text(rcode: int) -> str:
+    """A code's name, or its number."""
+    return _RCODES.get(rcode, str(rcode))
 
 
 class AnswerCounters:
@@ -38,6 +50,13 @@ class AnswerCounters:
 
     def __init__(self) -> None:
         self.dropped = 0
+        self.truncated = 0
+        """Answers that did not fit."""
+        self.limited = 0
+        """Answers over the rate limit: shortened to TC."""
+        self.tcp = 0
+        """Queries that came over TCP."""
+        self.cookies = dict.fromkeys(Standing, 0)
         self._cells: dict[int, list[int]] = {}
 
     def cell(self, qtype: int, rcode: int) -> list[int]:

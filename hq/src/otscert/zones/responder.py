@@ -50,6 +50,26 @@ class Responder:
                 return query[:2] + head + query[12 : end + 4] + tail
         return self._answer_anew(query, size_limit)
 
+    def truncated(self, query: bytes) -> bytes | None:
+        """Answer one message with its question and TC alone: the client is to come back over TCP.
+
+        What cannot be answered so gets what it would get anyhow, a header; nothing is larger than the question and OPT.
+        """
+        if len(query) < wire.HEADER_BYTES or query[2] & wire.QR_BIT:
+            self._counters.dropped += 1
+            return None
+        if query[2] & wire.OPCODE_MASK:
+            return self._bare(query, wire.NOTIMP)
+        try:
+            question = wire.parse_question(query)
+            edns = wire.parse_edns(query, question)
+        except MalformedMessageError:
+            return self._bare(query, wire.FORMERR)
+        # Nothing was looked up, so it is not authoritative; NSD and BIND say so as well when they limit.
+        opt = b"" if edns is None else wire.OPT_RECORDS[edns.dnssec_ok]
+        head = wire.header(query, rcode=wire.NOERROR, aa=False, tc=True, counts=(1, 0, 0, len(opt) and 1))
+        return head + query[12 : question.end] + opt
+
     def _answer_anew(self, query: bytes, size_limit: int | None) -> bytes | None:
         # RFC 1035 4.1.1; a truncated header has no id to answer, and answering answers would make two servers talk.
         if len(query) < wire.HEADER_BYTES or query[2] & wire.QR_BIT:
@@ -83,6 +103,7 @@ class Responder:
         limit = _limit(edns, size_limit)
         needed_bytes = question.end + len(answer.octets) + len(authority) + len(opt)
         if needed_bytes > limit:
+            self._counters.truncated += 1
             head = wire.header(query, rcode=rcode, aa=True, tc=True, counts=(1, 0, 0, len(opt) and 1))
             return head + query[12 : question.end] + opt
         if needed_bytes + len(additional.octets) > limit:

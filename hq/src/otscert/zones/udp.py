@@ -25,8 +25,8 @@ _ANCILLARY_BYTES = socket.CMSG_SPACE(20)
 _KERNEL_BUFFER_BYTES = 1 << 20
 
 
-def udp_socket(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
-    """A bound, non-blocking datagram socket.
+def udp_socket(family: socket.AddressFamily, host: str, port: int, *, share: bool = False) -> socket.socket:
+    """A bound, non-blocking datagram socket; with `share`, others of the same user may bind the same port.
 
     Raises:
         OSError: the address cannot be bound.
@@ -34,6 +34,7 @@ def udp_socket(family: socket.AddressFamily, host: str, port: int) -> socket.soc
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
         sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(share))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BUFFER_BYTES)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

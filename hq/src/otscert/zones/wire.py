@@ -21,6 +21,7 @@ NXDOMAIN = 3
 NOTIMP = 4
 REFUSED = 5
 BADVERS = 16
+BADCOOKIE = 23
 
 A = 1
 NS = 2
@@ -54,6 +55,9 @@ _LONGEST_NAME_BYTES = 255
 _LONGEST_LABEL_BYTES = 63
 _POINTER = 0xC0
 _DNSSEC_OK = 0x8000
+_COOKIE_OPTION = 10
+CLIENT_COOKIE_BYTES = 8
+COOKIE_BYTES = 24
 _TSIG_TYPE = TSIG.to_bytes(2)
 
 
@@ -73,6 +77,8 @@ class Edns(NamedTuple):
     version: int
     udp_bytes: int
     dnssec_ok: bool
+    cookie: bytes
+    """The first COOKIE option (RFC 7873 5.2: the others are ignored); empty: there is none."""
 
 
 def parse_question(message: bytes) -> Question:
@@ -107,6 +113,17 @@ def parse_question(message: bytes) -> Question:
         message[position + 3] << 8 | message[position + 4],
         end,
     )
+
+
+def parse_bare_edns(message: bytes) -> Edns | None:
+    """Read the OPT record of a message without a question, None when it is not all that the message holds.
+
+    Raises:
+        MalformedMessageError: a truncated OPT record.
+    """
+    if message[4:HEADER_BYTES] != b"\0\0\0\0\0\0\0\1" or not _is_opt(message, HEADER_BYTES):
+        return None
+    return _edns(message, HEADER_BYTES, _record_end(message, HEADER_BYTES))
 
 
 def parse_edns(message: bytes, question: Question) -> Edns | None:
@@ -181,6 +198,15 @@ def opt_record(*, extended_rcode: int, dnssec_ok: bool) -> bytes:
 OPT_RECORDS = (opt_record(extended_rcode=0, dnssec_ok=False), opt_record(extended_rcode=0, dnssec_ok=True))
 
 
+def with_cookie(answer: bytes, cookie: bytes) -> bytes:
+    """The same answer with a COOKIE option of 24 octets in its OPT record, which stands last and has no option."""
+    return answer[:-2] + b"\x00\x1c\x00\x0a\x00\x18" + cookie
+
+
+# What `with_cookie` adds.
+COOKIE_OPTION_BYTES = 28
+
+
 def header(query: bytes, *, rcode: int, aa: bool, tc: bool = False, counts: tuple[int, int, int, int]) -> bytes:
     """Write the header that answers `query`: its id, opcode and RD; RA, AD and CD are never set (RFC 1035 4.1.1)."""
     flags = QR_BIT | query[2] & (OPCODE_MASK | RD_BIT) | (AA_BIT if aa else 0) | (TC_BIT if tc else 0)
@@ -223,10 +249,18 @@ def _is_opt(message: bytes, start: int) -> bool:
 
 def _edns(message: bytes, start: int, end: int) -> Edns:
     position = start + 11
+    cookie = b""
     while position < end:
         if position + 4 > end:
             raise MalformedMessageError("an EDNS option ends too early")
-        position += 4 + (message[position + 2] << 8 | message[position + 3])
+        begin = position + 4
+        length = message[position + 2] << 8 | message[position + 3]
+        if not cookie and message[position] == 0 and message[position + 1] == _COOKIE_OPTION:
+            # RFC 7873 5.2.2: a client's 8 octets alone or with a server's 8 to 32; all else is a format error.
+            if length != CLIENT_COOKIE_BYTES and not 16 <= length <= 40:
+                raise MalformedMessageError("a COOKIE option has a length that no cookie has")
+            cookie = message[begin : begin + length]
+        position = begin + length
     if position != end:
         raise MalformedMessageError("an EDNS option ends too early")
-    return Edns(message[start + 6], message[start + 3] << 8 | message[start + 4], message[start + 7] >= 0x80)
+    return Edns(message[start + 6], message[start + 3] << 8 | message[start + 4], message[start + 7] >= 0x80, cookie)
