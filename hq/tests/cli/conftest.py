@@ -25,6 +25,7 @@ import pytest
 
 from otscert.cli import main
 from tests.harness.ports import free_port
+from tests.harness.preloaded import Preloaded, preloaded
 
 ZONE = "boxes.example.com"
 NOWHERE = "https://127.0.0.1:1/directory"
@@ -38,6 +39,7 @@ class Installation:
     folder: Path
     device_port: int
     dns_port: int
+    commands: Preloaded
 
     @property
     def config(self) -> Path:
@@ -50,7 +52,18 @@ class Installation:
     def run(
         self, *arguments: str, env: dict[str, str] | None = None, before: tuple[str, ...] = (), stdin: str = ""
     ) -> subprocess.CompletedProcess[str]:
-        """Run to the end; `before` is put in front of the command, `stdin` is what a person types."""
+        """Run to the end; `before` is put in front of the command, `stdin` is what a person types.
+
+        A process of its own, which has loaded HQ already; `start` is for tests of the start itself.
+        """
+        if not before:
+            return self.commands.run(arguments, folder=self.folder, environment=clean_environment(env), stdin=stdin)
+        return self.start(*arguments, env=env, before=before, stdin=stdin)
+
+    def start(
+        self, *arguments: str, env: dict[str, str] | None = None, before: tuple[str, ...] = (), stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Start the command as a person does and run it to the end, as `run`."""
         return subprocess.run(
             [*before, sys.executable, "-m", "otscert", *arguments],
             cwd=self.folder,
@@ -109,16 +122,22 @@ def clean_environment(more: dict[str, str] | None) -> dict[str, str]:
     return ours | {"COLUMNS": "80"} | (more or {})
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[Preloaded]:
+    with preloaded(clean_environment(None)) as running:
+        yield running
+
+
 @pytest.fixture
-def empty(tmp_path: Path) -> Installation:
+def empty(tmp_path: Path, commands: Preloaded) -> Installation:
     """An empty folder, with two free ports in mind."""
-    return Installation(folder=tmp_path, device_port=free_port(), dns_port=free_port())
+    return Installation(folder=tmp_path, device_port=free_port(), dns_port=free_port(), commands=commands)
 
 
 @pytest.fixture(scope="session")
-def made_by_init(tmp_path_factory: pytest.TempPathFactory) -> Installation:
+def made_by_init(tmp_path_factory: pytest.TempPathFactory, commands: Preloaded) -> Installation:
     """A folder as `otscert init` leaves it; not to be changed."""
-    made = Installation(folder=tmp_path_factory.mktemp("init"), device_port=8443, dns_port=53)
+    made = Installation(folder=tmp_path_factory.mktemp("init"), device_port=8443, dns_port=53, commands=commands)
     done = made.init()
     assert done.returncode == 0, done.stderr
     return made

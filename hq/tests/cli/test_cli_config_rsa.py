@@ -42,10 +42,10 @@ def test_rsa_without_the_extra_is_refused_with_what_to_install(installed: Instal
     folder = installed.folder / "without"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(textwrap.dedent(WITHOUT).replace("MODULE", module))
-    done = installed.run("config", "check", env={"PYTHONPATH": str(folder)})
+    done = installed.start("config", "check", env={"PYTHONPATH": str(folder)})
     assert done.returncode == 1
     text = " ".join(done.stderr.split())
     assert "model.box.allow_rsa: RSA keys are checked by badkeys and gmpy2" in text
     assert "pip install 'otscert[rsa]'" in text
     installed.edit("allow_rsa = true\n", "")
-    assert installed.run("config", "check", env={"PYTHONPATH": str(folder)}).returncode == 0
+    assert installed.start("config", "check", env={"PYTHONPATH": str(folder)}).returncode == 0

@@ -54,7 +54,7 @@ def on_a_terminal(installed: Installation, columns: int, *arguments: str) -> lis
 
 
 def test_the_version_is_printed(empty: Installation) -> None:
-    done = empty.run("--version")
+    done = empty.start("--version")
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"otscert \d+\.\d+\.\d+\n", done.stdout)
 
