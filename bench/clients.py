@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.boot import Plant, boot
 from bench.child import own_environment
-from bench.dns import need
+from bench.dnsperf import need
 from bench.errors import BenchError
 from otscert.ops.demo_hq import ZONE
 from tests.harness.ports import free_port
