@@ -125,9 +125,8 @@ def test_a_sound_zone_is_found_sound_and_what_is_wrong_with_the_parent_is_named(
         assert "example.com has a DS record for boxes.example.com, which is not signed" in found["dns.ds"]["what"]
 
 
-def test_without_hq_the_rest_is_examined_and_the_fresh_challenge_is_unknown(
-    installed: Installation, parent: Parent
-) -> None:
+@pytest.mark.usefixtures("parent")
+def test_without_hq_the_rest_is_examined_and_the_fresh_challenge_is_unknown(installed: Installation) -> None:
     status, found = checked(installed)
     assert status == 1
     assert found["zone.fresh"]["outcome"] == "cannot tell"
@@ -172,9 +171,8 @@ def test_an_exported_zone_is_accepted_by_other_servers(installed: Installation, 
     assert "label-2 60 IN A 192.168.1.20" in text
     assert "_acme-challenge.away 10 IN TXT" in text
     assert " 4000000001 3600 600 " in text
-    assert text == "".join(line for line in installed.call("zone", "export").stdout.splitlines(keepends=True)) or (
-        text.splitlines()[1:] == installed.call("zone", "export").stdout.splitlines()[1:]
-    )
+    # But for the moment in its first line, stdout gets the same.
+    assert installed.call("zone", "export").stdout.splitlines()[1:] == text.splitlines()[1:]
     ended = subprocess.run(
         [str(command.path), ZONE, str(file)],
         env={**command.env},
@@ -188,7 +186,7 @@ def test_an_exported_zone_is_accepted_by_other_servers(installed: Installation, 
 
 def test_an_export_that_cannot_be_written_leaves_what_was_there(installed: Installation) -> None:
     installed.database.parent.mkdir(exist_ok=True)
-    rows(installed, lambda transaction: None)
+    rows(installed, values)
     done = installed.call("zone", "export", "--output", str(installed.folder / "nowhere" / "zone"))
     assert done.returncode == 1
     assert "cannot be written" in done.stderr

@@ -76,7 +76,7 @@ def _day(_query: dns.message.Message, response: dns.message.Message) -> None:
 
 
 def _no_edns(_query: dns.message.Message, response: dns.message.Message) -> None:
-    response.use_edns(False)
+    response.use_edns(edns=False)
 
 
 def _old_badvers(query: dns.message.Message, response: dns.message.Message) -> None:
