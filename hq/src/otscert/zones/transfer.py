@@ -65,16 +65,17 @@ class Transfers:
             return wire.header(query, rcode=wire.FORMERR, aa=False, counts=(0, 0, 0, 0))
         if question.qtype not in (wire.AXFR, wire.IXFR):
             return self._signed(opened, question, size_limit)
+        return self._transfer(opened, question, client, over_udp=size_limit is not None)
+
+    def _transfer(self, opened: Opened, question: wire.Question, client: str, *, over_udp: bool) -> Answered:
         if question.name != self._zone.origin or question.qclass != wire.CLASS_IN:
             # RFC 5936 2.2.1: "If a server is not authoritative for the queried zone, the server SHOULD set the value to
             # NotAuth(9)".
             return self._refusal(opened, question, NOTAUTH)
         if question.qtype == wire.AXFR:
             # RFC 5936 4.2: there is no AXFR over UDP.
-            return (
-                self._refusal(opened, question, wire.REFUSED) if size_limit else self._whole(opened, question, client)
-            )
-        return self._difference(opened, question, client, over_udp=size_limit is not None)
+            return self._refusal(opened, question, wire.REFUSED) if over_udp else self._whole(opened, question, client)
+        return self._difference(opened, question, client, over_udp=over_udp)
 
     def _difference(self, opened: Opened, question: wire.Question, client: str, *, over_udp: bool) -> Answered:
         serial = _serial_asked(opened.message)
