@@ -130,7 +130,13 @@ SETTINGS: tuple[Setting, ...] = (
         default=False,
         sentence="Let several processes of this machine listen on the same port, each taking a share (SO_REUSEPORT).",
     ),
-    _setting("dns.log_one_in", Kind.NUMBER, 0, "One DNS question in so many is logged; 0: none."),
+    _setting(
+        "dns.log_one_in",
+        Kind.NUMBER,
+        0,
+        "One DNS question in so many is logged, as dns.question with the client's network (an IPv4 /24, an IPv6 /56),"
+        " never its address; 0: none.",
+    ),
     _setting(
         "tsig.*.secret", Kind.SECRET, "", "Secret of the TSIG key (RFC 8945) whose name in messages is NAME, as base64."
     ),

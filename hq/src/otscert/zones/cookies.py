@@ -26,9 +26,8 @@ _NEW_AFTER_S = 1800
 
 
 class Standing(Enum):
-    """What a query's COOKIE option says of its client; `NONE`: it has no such option."""
+    """What a query's COOKIE option says of its client."""
 
-    NONE = "none"
     NEW = "new"
     VALID = "valid"
     BAD = "bad"

@@ -40,6 +40,13 @@ def counted(counts: Counts, *, issuers: Sequence[str], last_issued: Mapping[str,
         "model",
         "outcome",
     )
+    yield counter(
+        "zone_updates",
+        "Updates of the zone (RFC 2136) to a server elsewhere: taken, or why not.",
+        counts.zone_updates.snapshot(),
+        "server",
+        "outcome",
+    )
     yield histogram(
         "issuance_duration_seconds",
         "From an order's acceptance to its certificate.",
@@ -63,4 +70,17 @@ def dns(answers: AnswerCounters, *, connections: int, unsent: int) -> Iterator[M
     )
     yield counter("dns_dropped", "Messages that got no answer: not queries, or too short.", {(): answers.dropped})
     yield counter("dns_unsent", "Answers over UDP that the kernel did not send.", {(): unsent})
+    yield counter(
+        "dns_truncated", "Answers over UDP that did not fit, so that the client asks over TCP.", {(): answers.truncated}
+    )
+    yield counter(
+        "dns_limited", "Answers over UDP beyond dns.rate_limit_per_s: no records, ask over TCP.", {(): answers.limited}
+    )
+    yield counter("dns_tcp_queries", "Queries that came over TCP.", {(): answers.tcp})
+    yield counter(
+        "dns_cookies",
+        "Queries with a DNS cookie: new (only the client's own), valid, bad (not ours, of another address, or old).",
+        {(standing.value,): count for standing, count in answers.cookies.items()},
+        "standing",
+    )
     yield gauge("dns_connections", "Open TCP connections to the name server.", {(): connections})

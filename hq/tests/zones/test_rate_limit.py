@@ -1,0 +1,142 @@
+"""How many answers a network gets over UDP, and what it gets beyond."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import dns.flags
+import dns.message
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otscert.zones.cookies import Cookies
+from otscert.zones.front import Front
+from otscert.zones.rate import RateLimit, network_text
+from otscert.zones.settings import ZoneSettings
+from otscert.zones.zone import Zone
+
+NAME = "four.boxes.example.com"
+
+
+@dataclass
+class Clock:
+    now_s: float = 1_800_000_000
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.mark.parametrize(
+    ("client", "network"),
+    [
+        ("192.0.2.7", "192.0.2.0/24"),
+        ("255.255.255.255", "255.255.255.0/24"),
+        ("2001:db8:1:2ff::1", "2001:db8:1:200::/56"),
+        ("::1", "::/56"),
+        ("fe80::1%eth0", "fe80::/56"),
+    ],
+)
+def test_clients_are_counted_by_network(client: str, network: str) -> None:
+    assert network_text(client) == network
+
+
+def test_one_network_has_one_count_and_others_have_theirs() -> None:
+    limit = RateLimit(5)
+    limit.left("192.0.2.7", 1)[0] -= 5
+    assert limit.left("192.0.2.200", 1) == [0]
+    assert limit.left("2001:db8::1", 1) == [5]
+    limit.left("2001:db8::1", 1)[0] -= 1
+    assert limit.left("2001:db8:0:ff:1::", 1) == [4]
+    assert limit.left("192.0.2.7", 2) == [5]
+
+
+def test_its_memory_is_bounded() -> None:
+    limit = RateLimit(5)
+    for number in range(200_000):
+        limit.left(f"{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}.1", 1)
+    assert len(limit._buckets) <= 1 << 16
+    assert len(limit._of_client) <= 1 << 14
+    limit.left("192.0.2.1", 2)
+    assert len(limit._buckets) == 1
+
+
+def front(zone: Zone, per_s: int, clock: Clock) -> Front:
+    return Front(zone.responder, zone.counters, Cookies(bytes(32)), limit=RateLimit(per_s), clock=clock)
+
+
+def test_beyond_the_limit_the_answer_is_the_question_and_tc(zone: Zone) -> None:
+    clock = Clock()
+    asked = front(zone, 2, clock)
+    for use_edns in (-1, 0):
+        clock.now_s += 1
+        query = dns.message.make_query(NAME, "A", use_edns=use_edns)
+        octets = query.to_wire()
+        full = [asked.datagram(octets, "192.0.2.1") for _ in range(2)]
+        assert all(answer is not None and len(dns.message.from_wire(answer).answer) == 1 for answer in full)
+        limited = asked.datagram(octets, "192.0.2.99")
+        assert limited is not None
+        response = dns.message.from_wire(limited, raise_on_truncation=False)
+        assert query.is_response(response)
+        assert response.flags & dns.flags.TC
+        assert [response.answer, response.authority, response.additional] == [[], [], []]
+        assert len(limited) == len(octets)
+        assert asked.datagram(octets, "198.51.100.1") == full[0]
+        assert asked.message(octets, "192.0.2.1") == full[0]
+    assert zone.counters.limited == 2
+
+
+@pytest.mark.parametrize("garbage", [bytes(12), b"\0\1\x28\0" + bytes(8), b"\0\1\0\0\0\1" + bytes(6) + b"\xff" * 40])
+def test_answers_to_garbage_count_and_are_never_larger_than_it(zone: Zone, garbage: bytes) -> None:
+    asked = front(zone, 2, Clock())
+    for _ in range(5):
+        answer = asked.datagram(garbage, "192.0.2.1")
+        assert answer is not None
+        assert len(answer) <= len(garbage)
+    assert zone.counters.limited == 3
+
+
+def test_a_large_answer_costs_ten(zone: Zone) -> None:
+    asked = front(zone, 20, Clock())
+    for number in range(9):
+        zone.put_txt("four", f"{number:043}")
+    query = dns.message.make_query(f"_acme-challenge.{NAME}", "TXT", use_edns=0).to_wire()
+    answers = [asked.datagram(query, "192.0.2.1") for _ in range(4)]
+    assert [len(answer or b"") > 3 * len(query) for answer in answers] == [True, True, False, False]
+
+
+def test_without_a_limit_nothing_is_counted(zone: Zone) -> None:
+    asked = Front(zone.responder, zone.counters, Cookies(bytes(32)))
+    query = dns.message.make_query(NAME, "A").to_wire()
+    assert len({asked.datagram(query, "192.0.2.1") for _ in range(1000)}) == 1
+    assert zone.counters.limited == 0
+
+
+_CLIENTS = ("192.0.2.1", "192.0.2.250", "192.0.3.1", "2001:db8::1", "2001:db8:0:ff::2", "2001:db8:0:100::1")
+_KINDS = ("A", "TXT", "ANY", "garbage")
+
+
+@given(
+    per_s=st.integers(1, 4),
+    steps=st.lists(st.tuples(st.sampled_from(_CLIENTS), st.sampled_from(_KINDS), st.integers(0, 1)), max_size=60),
+)
+def test_no_network_gets_more_full_answers_in_a_second_than_the_limit(
+    per_s: int, steps: list[tuple[str, str, int]]
+) -> None:
+    settings = ZoneSettings(origin="boxes.example.com", name_servers=("ns.example.net",), contact="h.example.com")
+    zone, clock = Zone(settings), Clock()
+    zone.put_txt("four", "value")
+    asked = front(zone, per_s, clock)
+    full: Counter[tuple[str, float]] = Counter()
+    for client, kind, seconds in steps:
+        clock.now_s += seconds
+        query = bytes(40)
+        if kind != "garbage":
+            query = dns.message.make_query(f"_acme-challenge.{NAME}", kind).to_wire()
+        answer = asked.datagram(query, client)
+        assert answer is not None, "nobody is silenced"
+        if not answer[2] & 0x02 and len(answer) > 12:
+            full[network_text(client), clock.now_s] += 1
+        assert len(answer) <= 3 * len(query) or not answer[2] & 0x02
+    assert max(full.values(), default=0) <= per_s
