@@ -42,12 +42,12 @@ from otscert.service.hello import SayingHello
 from otscert.service.issuance import Issuance
 from otscert.service.key_checks import KeyChecks
 from otscert.service.polling import OrderPolling
-from otscert.service.zone_following import boxes_of
 from otscert.service.setbacks import Setbacks
 from otscert.service.signals import LocalSignals
 from otscert.service.topics import DUE
 from otscert.service.waiting import Waiting
 from otscert.service.worker import Worker
+from otscert.service.zone_following import boxes_of
 from otscert.store.sqlite import SqliteStore
 from otscert.store.transaction import Transaction
 from otscert.zones.server import DnsServer
@@ -214,6 +214,7 @@ class RunningHq:
 
     async def show_caa(self) -> None:
         self.zone.set_caa(await self.store.read(lambda transaction: transaction.caa.of(self.hq.issuers)))
+        self.zone.set_persist(await self.store.read(lambda transaction: transaction.persist.of(self.hq.issuers)))
 
     def wake(self) -> None:
         """Let the worker look at its queue now, as when the clock was moved."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from otscert.acme.account import ExternalAccount
+from otscert.acme.challenge import DNS_01, DNS_PERSIST_01, persist_value
 from otscert.acme.errors import ExternalAccountError
 from otscert.acme.jws import AccountKey
 from otscert.ca.connect import IssuerSettings, new_account_key, open_issuer
@@ -62,7 +63,10 @@ class StoredAccount:
         """Persist what the CA has said, and have DNS allow this account before it is asked for a certificate."""
         name = self.issuer.name
         identities = (self.issuer.caa_identity,) if self.issuer.caa_identity else caa_identities
-        values = [f"{each}; accounturi={url}; validationmethods=dns-01" for each in identities] or [""]
+        # RFC 8657 4: a method that is not listed is refused by the CA.
+        methods = f"{DNS_01},{DNS_PERSIST_01}" if self.issuer.dns_persist else DNS_01
+        values = [f"{each}; accounturi={url}; validationmethods={methods}" for each in identities] or [""]
+        persist = [persist_value(each, url) for each in identities] if self.issuer.dns_persist else []
         thumbprint = AccountKey.from_pem(key_pem).thumbprint
 
         def write(transaction: Transaction) -> None:
@@ -75,6 +79,7 @@ class StoredAccount:
             if account.url != url:
                 transaction.accounts.set_url(name, url)
             transaction.caa.put(name, values)
+            transaction.persist.put(name, persist)
 
         await self.store.write(write)
         await self.caa_changed()
@@ -126,6 +131,8 @@ def settings_of(issuer: IssuerConfig, account: Account) -> IssuerSettings:
         account_url=account.url or None,
         pacing=Pacing(issuer.limits.per_second),
         preferred_root=issuer.preferred_root,
+        dns_persist=issuer.dns_persist,
+        caa_identity=issuer.caa_identity,
     )
 
 

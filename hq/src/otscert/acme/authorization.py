@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 from otscert.acme import members
-from otscert.acme.challenge import DNS_01, Challenge
+from otscert.acme.challenge import DNS_01, DNS_PERSIST_01, Challenge
 from otscert.acme.identifier import Identifier
 
 
@@ -42,6 +42,12 @@ class Authorization:
     def dns01(self) -> Challenge | None:
         """The dns-01 challenge that can be answered: one with a URL and a token."""
         usable = (each for each in self.challenges if each.type == DNS_01 and each.url and each.token)
+        return next(usable, None)
+
+    @property
+    def dns_persist(self) -> Challenge | None:
+        """The dns-persist-01 challenge that can be answered: it has no token."""
+        usable = (each for each in self.challenges if each.type == DNS_PERSIST_01 and each.url and each.issuer_domains)
         return next(usable, None)
 
     @classmethod

@@ -14,6 +14,7 @@ from otscert.acme.problem import Problem
 from otscert_agent.wire import b64
 
 DNS_01 = "dns-01"
+DNS_PERSIST_01 = "dns-persist-01"
 
 
 class ChallengeStatus(Enum):
@@ -39,6 +40,8 @@ class Challenge:
     status: ChallengeStatus
     token: str | None = None
     error: Problem | None = None
+    issuer_domains: tuple[str, ...] = ()
+    """Of dns-persist-01: what the CA is called in the records that it takes, in lower case."""
 
     @classmethod
     def parse(cls, value: object) -> Challenge:
@@ -50,6 +53,7 @@ class Challenge:
             status=ChallengeStatus(document.get("status")),
             token=members.text(document, "token"),
             error=Problem.parse(document.get("error")),
+            issuer_domains=tuple(each.lower() for each in members.texts(document, "issuer-domain-names")),
         )
 
 
@@ -60,3 +64,12 @@ def dns01_value(token: str, thumbprint: str) -> str:
     of [its SHA-256] digest".
     """
     return b64.encode(hashlib.sha256(f"{token}.{thumbprint}".encode()).digest())
+
+
+def persist_value(issuer_domain: str, account_url: str) -> str:
+    """Return the TXT value that lets an account have certificates for a name and its wildcard, for good.
+
+    draft-ietf-acme-dns-persist-01: an issue-value (RFC 8659 4.2) without a final semicolon; `accounturi` is compared
+    octet by octet.
+    """
+    return f"{issuer_domain}; accounturi={account_url}; policy=wildcard"

@@ -27,8 +27,9 @@ class IssuerSettings:
 
     `trust_file` holds PEM roots that replace the system's for this CA. With an `account_url` that account is used and
     never another one registered. `preferred_root` is the common name of the root below which the chain is wanted, where
-    the CA offers several. `contact_url` stands in the User-Agent. `connections` bounds the keep-alive pool. `pacing`
-    holds this process to its share of the CA's limits per second.
+    the CA offers several. With `dns_persist` that challenge is answered where the CA offers it and the zone has its
+    record, under the name `caa_identity` or one of the CA's directory. `contact_url` stands in the User-Agent.
+    `connections` bounds the keep-alive pool. `pacing` holds this process to its share of the CA's limits per second.
     """
 
     name: str
@@ -44,6 +45,8 @@ class IssuerSettings:
     connections: int = 64
     request_timeout_s: float = 60.0
     pacing: Pacing | None = None
+    dns_persist: bool = False
+    caa_identity: str = ""
 
 
 def new_account_key() -> bytes:
@@ -84,7 +87,13 @@ async def open_issuer(
     )
     try:
         yield AcmeIssuer(
-            settings.name, client, registration, profile=settings.profile, preferred_root=settings.preferred_root
+            settings.name,
+            client,
+            registration,
+            profile=settings.profile,
+            preferred_root=settings.preferred_root,
+            dns_persist=settings.dns_persist,
+            caa_identity=settings.caa_identity,
         )
     finally:
         await client.aclose()

@@ -14,7 +14,7 @@ from otscert.acme import members
 from otscert.acme.account import Account
 from otscert.acme.authorization import Authorization, AuthorizationStatus
 from otscert.acme.certificate import Chain, revocation_payload
-from otscert.acme.challenge import ChallengeStatus, dns01_value
+from otscert.acme.challenge import Challenge, ChallengeStatus, dns01_value, persist_value
 from otscert.acme.directory import Directory
 from otscert.acme.errors import ChainError
 from otscert.acme.fault import Asked, Fault, Remedy
@@ -53,12 +53,16 @@ class RenewalAdvice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dns01Challenge:
-    """A TXT value to publish at `_acme-challenge.<name>`; a wildcard's `name` is the base name."""
+    """A TXT value to publish at `_acme-challenge.<name>`; a wildcard's `name` is the base name.
+
+    `persistent`: of dns-persist-01. The value stands at `_validation-persist.<name>` for good, whatever is ordered.
+    """
 
     name: str
     txt_value: str
     url: str
     wildcard: bool
+    persistent: bool = False
 
 
 class AcmeIssuer:
@@ -76,6 +80,8 @@ class AcmeIssuer:
         *,
         profile: str | None = None,
         preferred_root: str | None = None,
+        dns_persist: bool = False,
+        caa_identity: str = "",
     ) -> None:
         self.name = name
         self._client = client
@@ -83,6 +89,8 @@ class AcmeIssuer:
         self._find_account = SingleFlight(registration.account)
         self._profile = profile
         self._preferred_root = preferred_root
+        self._dns_persist = dns_persist
+        self._caa_identity = caa_identity
         self._account: Account | None = None
 
     async def directory(self) -> Directory:
@@ -144,13 +152,14 @@ class AcmeIssuer:
             raise
 
     async def challenges(self, order: Order) -> tuple[Dns01Challenge, ...]:
-        """Return what is still to be proved, one dns-01 challenge for each pending authorization of `order`.
+        """Return what is still to be proved, one challenge for each pending authorization of `order`.
 
         Empty when the CA reused authorizations, or when all challenges were answered already: look at the order then.
         """
         authorizations = await _all(map(self._authorization, order.authorizations))
         pending = [each for each in authorizations if each.status is AuthorizationStatus.PENDING]
-        found = [self._dns01(each) for each in pending]
+        account_url, identities = await self._persistent_names()
+        found = [self._persistent(each, account_url, identities) or self._dns01(each) for each in pending]
         return tuple(challenge for challenge in found if challenge is not None)
 
     async def answer(self, challenge: Dns01Challenge) -> None:
@@ -203,6 +212,31 @@ class AcmeIssuer:
 
     async def _authorization(self, url: str) -> Authorization:
         return Authorization.parse(url, (await self._get(url)).document())
+
+    async def _persistent_names(self) -> tuple[str, tuple[str, ...]]:
+        """The account's URL, and what the CA is called in the zone's records; nothing where none are published."""
+        if not self._dns_persist:
+            return "", ()
+        own = (self._caa_identity,) if self._caa_identity else (await self._client.directory()).meta.caa_identities
+        return (await self.account()).url, own
+
+    def _persistent(
+        self, authorization: Authorization, account_url: str, identities: Sequence[str]
+    ) -> Dns01Challenge | None:
+        """The dns-persist-01 challenge, where the CA offers it and takes a name under which the zone has a record."""
+        challenge: Challenge | None = authorization.dns_persist
+        if challenge is None or authorization.identifier is None or challenge.status is not ChallengeStatus.PENDING:
+            return None
+        domain = next((each for each in identities if each.lower() in challenge.issuer_domains), None)
+        if domain is None:
+            return None
+        return Dns01Challenge(
+            name=authorization.identifier.value.lower(),
+            txt_value=persist_value(domain, account_url),
+            url=challenge.url or "",
+            wildcard=authorization.wildcard,
+            persistent=True,
+        )
 
     def _dns01(self, authorization: Authorization) -> Dns01Challenge | None:
         challenge = authorization.dns01

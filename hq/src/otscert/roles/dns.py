@@ -28,10 +28,11 @@ from otscert.zones.zone import Zone
 
 
 def make_zone(config: Config) -> Zone:
+    """The zone that HQ answers for; where others do, one that nobody asks."""
     return Zone(
         ZoneSettings(
             origin=config.zone.origin,
-            name_servers=config.zone.name_servers,
+            name_servers=("ns.invalid",) if config.zone_elsewhere else config.zone.name_servers,
             contact=config.zone.contact,
             server_addresses=config.zone.server_addresses,
             first_serial=int(time.time()),
@@ -117,7 +118,7 @@ def _load_zone(zone: Zone, parts: Parts, transaction: Transaction) -> None:
 
 async def show_caa(parts: Parts, zone: Zone) -> None:
     """Have the zone show the CAA records that the store has by now."""
-    if parts.is_shared:
+    if parts.is_shared or parts.config.zone_elsewhere:
         parts.signals.publish(ZONE)
     else:
         zone.set_caa(await parts.store.read(lambda transaction: transaction.caa.of(parts.issuers)))

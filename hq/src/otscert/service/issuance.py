@@ -151,7 +151,7 @@ class Issuance:
         challenges = await self._account(order).challenges(acme_order)
 
         def publish(transaction: Transaction) -> Order:
-            transaction.challenges.put(order.id, order.label, [challenge.txt_value for challenge in challenges])
+            transaction.challenges.put(order.id, order.label, _values(challenges))
             return transaction.orders.advance(order, OrderEvent.PUBLISH, reason="proving control of the name")
 
         published = await self.store.write(publish)
@@ -163,7 +163,7 @@ class Issuance:
             # HQ ended after PUBLISHED was on disk: what was not answered by then is answered now. The values are
             # others when the account's key was changed since.
             challenges = await self._account(order).challenges(acme_order)
-            values = [challenge.txt_value for challenge in challenges]
+            values = _values(challenges)
             await self.store.write(lambda transaction: put_again(transaction, order, values))
             acme_order = await self._answer_and_wait(order, challenges)
         return await self._advance(order, OrderEvent.FINALIZE, reason="the CA is issuing"), acme_order
@@ -199,14 +199,20 @@ class Issuance:
         return await self.watching.until(self._account(order), order, OrderStatus.READY)
 
     async def _answer_challenges(self, order: Order, challenges: Sequence[Dns01Challenge]) -> None:
-        values = sorted({challenge.txt_value for challenge in challenges})
+        values = _values(challenges)
         for value in values:
             self.zone.put_txt(order.label, value)
-        name = f"_acme-challenge.{order.label}.{self.hq.zone}"
+        await self._see_served("_acme-challenge", order, values)
+        await self._see_served("_validation-persist", order, _values(challenges, persistent=True))
+        await asyncio.gather(*map(self._account(order).answer, challenges))
+
+    async def _see_served(self, below: str, order: Order, values: Sequence[str]) -> None:
+        if not values:
+            return
+        name = f"{below}.{order.label}.{self.hq.zone}"
         why_not = await self.name_servers.wait_until_served(name, values)
         if why_not is not None:
-            raise IssuanceError(_ours(f"HQ's own name servers: {why_not}"))
-        await asyncio.gather(*map(self._account(order).answer, challenges))
+            raise IssuanceError(_ours(f"the zone's name servers: {why_not}"))
 
     async def _send_csr(self, order: Order, acme_order: AcmeOrder) -> AcmeOrder:
         try:
@@ -235,6 +241,11 @@ def put_again(transaction: Transaction, order: Order, values: Sequence[str]) -> 
     if reached is None or (reached.state, reached.lease_by) != (order.state, order.lease_by):
         raise moved(order)
     transaction.challenges.put(order.id, order.label, values)
+
+
+def _values(challenges: Sequence[Dns01Challenge], *, persistent: bool = False) -> list[str]:
+    """The TXT values of one kind: those of this order, or those that stand in the zone for good."""
+    return sorted({challenge.txt_value for challenge in challenges if challenge.persistent is persistent})
 
 
 def _ours(reason: str) -> Fault:
