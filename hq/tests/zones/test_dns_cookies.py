@@ -18,6 +18,7 @@ from otscert.zones.zone import Zone
 NOW_S = 1_800_000_000
 CLIENT = "192.0.2.7"
 MINE = b"clientck"
+COOKIE = dns.edns.OptionType.COOKIE
 NAME = "four.boxes.example.com"
 
 
@@ -85,7 +86,7 @@ def front(zone: Zone, clock: Clock) -> Front:
 
 
 def query(name: str = NAME, rtype: str = "A", *, cookie: bytes | None = MINE, payload: int = 1232) -> bytes:
-    options = [] if cookie is None else [dns.edns.GenericOption(10, cookie)]
+    options: list[dns.edns.Option] = [] if cookie is None else [dns.edns.GenericOption(COOKIE, cookie)]
     return dns.message.make_query(name, rtype, use_edns=0, payload=payload, options=options, id=5).to_wire()
 
 
@@ -127,7 +128,7 @@ def test_a_bad_cookie_gets_the_answer_and_a_good_one(front: Front, zone: Zone, l
 
 
 def test_only_the_first_of_two_cookies_counts(front: Front) -> None:
-    options = [dns.edns.GenericOption(10, MINE), dns.edns.GenericOption(10, b"x")]
+    options: list[dns.edns.Option] = [dns.edns.GenericOption(COOKIE, MINE), dns.edns.GenericOption(COOKIE, b"x")]
     two = dns.message.make_query(NAME, "A", use_edns=0, options=options).to_wire()
     assert read(front.datagram(two, CLIENT))[1][:8] == MINE
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -376,3 +377,30 @@ def test_uvloop_serves_udp_and_tcp_too(zone: Zone) -> None:
         await server.stop()
 
     uvloop.run(serve_and_ask())
+
+
+async def test_a_thousand_clients_that_send_an_octet_a_second_do_not_stop_the_others(server: DnsServer) -> None:
+    host, port = server.addresses[0]
+    slow: list[socket.socket] = []
+    for number in range(1000):
+        client = socket.create_connection((host, port), timeout=5)
+        client.setblocking(False)
+        slow.append(client)
+        if number % 50 == 49:
+            await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    slowest_s = 0.0
+    for _ in range(3):
+        for client in slow:
+            # Those that made room for others are closed by now; they go on sending.
+            with contextlib.suppress(OSError):
+                client.send(b"\0")
+        for _ in range(10):
+            begin = loop.time()
+            answer = await dns.asyncquery.tcp(dns.message.make_query(NAME, "A"), host, port=port, timeout=5)
+            slowest_s = max(slowest_s, loop.time() - begin)
+            assert len(answer.answer) == 1
+    for client in slow:
+        client.close()
+    assert slowest_s < 2
+    assert server.open_connections <= 500

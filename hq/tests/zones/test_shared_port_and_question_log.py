@@ -48,12 +48,14 @@ async def test_a_limited_answer_is_fetched_over_tcp(zone: Zone) -> None:
 
 
 async def test_servers_with_one_secret_take_each_others_cookies(zone: Zone) -> None:
-    query = dns.message.make_query(NAME, "A", use_edns=0, options=[dns.edns.GenericOption(10, b"clientck")])
+    query = dns.message.make_query(
+        NAME, "A", use_edns=0, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"clientck")]
+    )
     for _ in range(2):
         server = DnsServer(zone, cookie_secret=bytes(32))
         await server.start("127.0.0.1", 0)
         answer = await dns.asyncquery.udp(query, "127.0.0.1", port=server.addresses[0][1], timeout=5)
-        query = dns.message.make_query(NAME, "A", use_edns=0, options=answer.options)
+        query = dns.message.make_query(NAME, "A", use_edns=0, options=list(answer.options))
         await server.stop()
     assert list(zone.counters.cookies.values()) == [1, 1, 0]
 

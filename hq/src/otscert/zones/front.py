@@ -73,9 +73,9 @@ class Front:
     def _limited(self, query: bytes, client: str) -> bytes | None:
         if self._limit is None:
             return self._answer(query, size_limit=wire.EDNS_UDP_BYTES)
-        left = self._limit.left(client, int(self._clock()))
-        left[0] -= 1
-        if left[0] < 0:
+        left = self._limit.left(client, self._clock())
+        left[0] = remaining = left[0] - 1
+        if remaining < 0:
             self._counters.limited += 1
             return self._responder.truncated(query)
         answer = self._answer(query, size_limit=wire.EDNS_UDP_BYTES)

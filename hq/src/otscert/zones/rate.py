@@ -34,22 +34,23 @@ def network_text(client: str) -> str:
 class RateLimit:
     """What is left of this second's answers, by network."""
 
-    __slots__ = ("_buckets", "_of_client", "_per_s", "_second")
+    __slots__ = ("_begin_s", "_buckets", "_end_s", "_of_client", "_per_s")
 
     def __init__(self, per_s: int) -> None:
         self._per_s = per_s
-        self._second = 0
+        self._begin_s = self._end_s = 0.0
         self._of_client: dict[str, list[int]] = {}
         self._buckets: dict[int, list[int]] = {}
 
-    def left(self, client: str, now_s: int) -> list[int]:
-        """A list whose one number says how many answers the client's network may still get in the second `now_s`.
+    def left(self, client: str, now_s: float) -> list[int]:
+        """A list whose one number says how many answers the client's network may still get in the second of `now_s`.
 
         The caller lowers it by what each answer costs; below zero, the answer is over the limit. The list is of this
         second only.
         """
-        if now_s != self._second:
-            self._second = now_s
+        if not self._begin_s <= now_s < self._end_s:
+            self._begin_s = now_s // 1
+            self._end_s = self._begin_s + 1
             self._of_client = {}
             self._buckets = {}
         left = self._of_client.get(client)

@@ -16,7 +16,9 @@ from otscert.zones.errors import ListenError
 from otscert.zones.front import Front, Signed
 from otscert.zones.question_log import QuestionLog
 from otscert.zones.rate import RateLimit
+from otscert.zones.tcp import Answer as TcpAnswer
 from otscert.zones.tcp import TcpConnections
+from otscert.zones.udp import Answer as UdpAnswer
 from otscert.zones.udp import UdpListener, udp_socket
 from otscert.zones.zone import Zone
 
@@ -58,7 +60,8 @@ class DnsServer:
             limit=RateLimit(rate_limit_per_s) if rate_limit_per_s else None,
             signed=signed,
         )
-        datagram, message = front.datagram, front.message
+        datagram: UdpAnswer = front.datagram
+        message: TcpAnswer = front.message
         if log_one_in:
             log = QuestionLog(one_in=log_one_in)
             datagram, message = log.watch(datagram, transport="udp"), log.watch(message, transport="tcp")
