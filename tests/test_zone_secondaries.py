@@ -1,4 +1,4 @@
-"""NSD and Knot as secondaries of HQ: they answer soon what the zone holds, also when there is no journal to tell it by."""
+"""NSD and Knot as secondaries of HQ: they soon answer what the zone holds, also when no journal can tell it."""
 
 from __future__ import annotations
 

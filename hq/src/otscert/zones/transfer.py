@@ -24,7 +24,7 @@ from otscert.zones.tsig import NOTAUTH, Keys, Opened
 from otscert.zones.zone import Zone
 
 # Large enough that messages cost little, small enough that making one (1 ms) holds up nobody.
-MESSAGE_BYTES = 16_384
+MESSAGE_BYTES = 8_192
 # Messages with a wrong TSIG are logged no more often.
 _COMPLAINT_S = 60
 # The five numbers at an SOA's end begin with its serial.
