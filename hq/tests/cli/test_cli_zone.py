@@ -144,8 +144,17 @@ def test_a_check_that_is_ended_takes_its_challenge_out(installed: Installation, 
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
             check.terminate()
-            assert check.wait(timeout=20) != 0
+            _, told = check.communicate(timeout=20)
+            assert (check.returncode, "Traceback" in told) == (143, False)
         assert rows(installed, values) == []
+
+
+def test_settings_of_the_name_server_that_are_seldom_meant_are_warned_of(installed: Installation) -> None:
+    installed.edit(f'"127.0.0.1:{installed.dns_port}"', f'"0.0.0.0:{installed.dns_port}"')
+    text = installed.config.read_text()
+    installed.config.write_text(f"{text}\n[dns]\nrate_limit_per_s = 0\nlog_one_in = 1\nshare_port = true\n")
+    found = {each["check"] for each in json.loads(installed.call("config", "check", "--json").stdout)["findings"]}
+    assert {"dns.rate_limit_per_s", "dns.log_one_in", "dns.share_port"} <= found
 
 
 @pytest.mark.parametrize("judge", ["named-checkzone", "nsd-checkzone"])

@@ -37,7 +37,10 @@ def check(config: ConfigOption = None, resolver: ResolverOption = "", *, as_json
     """
     loaded = load_config(config)
     asked = split_host_port(resolver, name="--resolver", default_port=53) if resolver else None
-    findings = asyncio.run(_examine(loaded, asked))
+    try:
+        findings = asyncio.run(_examine(loaded, asked))
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
     good = not any_failed(findings)
     print_findings(findings, as_json=as_json, good=good)
     if not as_json:

@@ -40,6 +40,11 @@ class _Ended(Exception):
 def export(config: ConfigOption = None, output: OutputOption = None) -> None:
     """Write the zone as a zone file (RFC 1035) that other name servers read. Works while HQ runs, and without it."""
     loaded = load_config(config)
+    if loaded.zone_elsewhere:
+        raise CommandFailed(
+            "the zone is held by updates.servers, and what is in it besides boxes is known there only: export it there"
+            f" (dig AXFR {loaded.zone.origin}, named-compilezone, knotc zone-backup)"
+        )
     if output is None:
         boxes = asyncio.run(_write(loaded, sys.stdout))
         sys.stdout.flush()

@@ -300,7 +300,7 @@ def judge_together(
     """
     for report in reports:
         found = {plain(rdata.target) for rdata in _rrset(report.name_servers, dns.rdatatype.NS)}
-        if found and found != set(name_servers):
+        if found and name_servers and found != set(name_servers):
             yield failed(
                 f"zone.name_servers:{report.name}",
                 f"{report.name} says that the zone's name servers are {', '.join(sorted(found))}, but zone.name_servers"

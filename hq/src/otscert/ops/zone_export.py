@@ -55,6 +55,7 @@ def zone_lines(
     """
     zone = new_zone()
     zone.set_caa(transaction.caa.of(issuers))
+    zone.set_persist(transaction.persist.of(issuers))
     fixed = [_numbered(rr, transaction.zone_places.get(SERIAL)) for rr in zone.rrs()]
     origin = fixed[0].owner
     yield from _head(origin, fixed[0].ttl_s, moment)
