@@ -26,6 +26,7 @@ _AS_EVER = ("synchronous = FULL", "foreign_keys = ON", "cache_size = -2000", "wa
 class Sqlite:
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.url = ""
         self.store = SqliteStore.open(path)
         self._connection = self.store._writer  # noqa: SLF001 - beside the store, before anything is asked of it
         self._set(_QUICKLY)
@@ -57,6 +58,7 @@ class Sqlite:
 
 class Postgresql:
     def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
+        self.url = url
         self.store = PostgresStore.open(url)
         self._connection = connection
         connection.execute("SET session_replication_role = replica")  # foreign keys are not looked at while it fills

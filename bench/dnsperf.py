@@ -31,13 +31,14 @@ _ANSWER = re.compile(r"^> (\S+) \S+ \S+ (\d+\.\d+)$", re.MULTILINE)
 class Load:
     """What dnsperf is to do: `rate` queries a second (None: as many as come back), over `mode` udp or tcp.
 
-    `nxdomain` is the share of questions for names that do not exist.
+    It runs on the last core (`pinned`) or on any. `nxdomain` is the share of questions for names that do not exist.
     """
 
     questions: Path
     seconds: int
     rate: int | None = None
     mode: str = "udp"
+    pinned: bool = True
     nxdomain: float = 0.0
 
 
@@ -194,7 +195,8 @@ def _run(port: int, load: Load, *options: str) -> str:
 
 
 def _command(port: int, load: Load) -> list[str]:
-    command = ["taskset", "-c", str(last_core()), str(need("dnsperf").path), "-e", "-m", load.mode]
+    pinned = ["taskset", "-c", str(last_core())] if load.pinned else []
+    command = [*pinned, str(need("dnsperf").path), "-e", "-m", load.mode]
     command += ["-s", "127.0.0.1", "-p", str(port), "-d", str(load.questions), "-l", str(load.seconds)]
     command += ["-c", str(SOCKETS), "-q", str(OUTSTANDING), "-t", str(TIMEOUT_S)]
     return command if load.rate is None else [*command, "-Q", str(load.rate)]

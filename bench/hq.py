@@ -46,6 +46,7 @@ class HqFolder:
         data.mkdir(mode=0o700, parents=True)
         pki = PkiFolder(folder=data / "pki")
         pki.create(zone=ZONE, hosts=("127.0.0.1",), passphrase=None, now_s=int(time.time()))
+        self.database = data / "hq.db"
         self.root_pem = data / "pki" / "root.pem"
         self._config = folder / "otscert.toml"
         url_file = folder / "database_url"
@@ -56,15 +57,27 @@ class HqFolder:
 
     def start(self, *, profile: Path | None = None) -> Child:
         """Start HQ and wait until it is ready; with `profile` under cProfile, which writes there at its end."""
-        serve = ["otscert", "serve", "--json", "--config", str(self._config)]
-        how = ["-m", *serve] if profile is None else ["-m", "bench.profiled", str(profile), *serve]
-        child = Child([sys.executable, *how], log=self.folder / "hq.log")
+        child = self.launch(profile=profile)
         try:
             child.line()
         except BaseException:
             child.stop()
             raise
         return child
+
+    def launch(
+        self,
+        *,
+        profile: Path | None = None,
+        roles: str = "api,worker,dns",
+        core: int | None = None,
+        dns_port: int | None = None,
+    ) -> Child:
+        """Start HQ, whose next line says that it is ready; `core` and `dns_port` are this process's own."""
+        serve = ["otscert", "serve", "--json", "--config", str(self._config), "--role", roles]
+        how = ["-m", *serve] if profile is None else ["-m", "bench.profiled", str(profile), *serve]
+        env = {} if dns_port is None else {"OTSCERT_LISTEN_DNS": f"127.0.0.1:{dns_port}"}
+        return Child([sys.executable, *how], log=self.folder / "hq.log", core=core, env=env)
 
     def _document(self, ca: CaAddress, max_in_flight: int) -> str:
         return f"""data_dir = "hq"
@@ -77,6 +90,9 @@ name_servers = ["ns1.{ZONE}"]
 [listen]
 device = ["127.0.0.1:{self.ports.device}"]
 dns = ["127.0.0.1:{self.ports.dns}"]
+metrics = []
+[dns]
+rate_limit_per_s = {MANY}
 [limits]
 hellos_per_address_per_hour = {MANY}
 hellos_per_model_per_hour = {MANY}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
+from bench.hq import MODEL
 from otscert.domain.budget import Charge, Exemption, Rank, buckets_of, decide
 from otscert.domain.limits import LETS_ENCRYPT
 from otscert.store.transaction import Transaction
@@ -48,6 +49,10 @@ class Database(Protocol):
 
     @property
     def store(self) -> Store: ...
+
+    @property
+    def url(self) -> str:
+        """Where HQ finds it; empty for SQLite."""
 
     def enter(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None: ...
 
@@ -155,13 +160,13 @@ def _rows(numbers: Sequence[int]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """What a box leaves that was admitted, has its first certificate and has called since."""
     yield "device", [_device(n) for n in numbers]
     yield "device_key", [_device_key(n) for n in numbers]
-    yield "name", [{"label": _label(n), "txid": None, "device_id": _id(n)} for n in numbers]
+    yield "name", [{"label": label_of(n), "txid": None, "device_id": _id(n)} for n in numbers]
     for kind in ("identity", "certificate"):
         yield "verified_key", [_verified_key(n, kind) for n in numbers]
     yield (
         "canary",
         [
-            {"sha256": _hex(n, "canary"), "device_id": _id(n), "boot": 1, "model": "cam", "seen_at_s": _NOW_S}
+            {"sha256": _hex(n, "canary"), "device_id": _id(n), "boot": 1, "model": MODEL, "seen_at_s": _NOW_S}
             for n in numbers
         ],
     )
@@ -191,7 +196,7 @@ def _id(number: int) -> str:
     return _hex(number, "id")[:24]
 
 
-def _label(number: int) -> str:
+def label_of(number: int) -> str:
     return _hex(number, "label")[:16]
 
 
@@ -204,10 +209,10 @@ def _device(number: int) -> dict[str, Any]:
     return {
         "id": _id(number),
         "thumbprint": _hex(number, "thumbprint")[:43],
-        "model": "cam",
+        "model": MODEL,
         "serial": f"S{number:08}",
         "firmware": "1.0.0",
-        "label": _label(number),
+        "label": label_of(number),
         "state": "active",
         "policy": "factory",
         "contribution": "sealed",
@@ -258,7 +263,7 @@ def _verified_key(number: int, kind: str) -> dict[str, Any]:
 
 def _order(number: int) -> dict[str, Any]:
     due = number % 100 == 0
-    label = _label(number)
+    label = label_of(number)
     return {
         "id": _hex(number, "order")[:24],
         "device_id": _id(number),

@@ -36,6 +36,7 @@ class Size:
     dns_names: int
     dns_rounds: int
     dns_seconds: int
+    challenges: int
     client_runs: int
     moduli: int
     new_keys: int
@@ -52,6 +53,7 @@ FULL = Size(
     dns_names=10_000,
     dns_rounds=5,
     dns_seconds=2,
+    challenges=200,
     client_runs=5,
     moduli=100_000,
     new_keys=30,
@@ -67,6 +69,7 @@ QUICK = Size(
     dns_names=100,
     dns_rounds=1,
     dns_seconds=1,
+    challenges=3,
     client_runs=1,
     moduli=300,
     new_keys=2,

@@ -11,13 +11,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from bench import crowd, million
+from bench import crowd, million, start
 from bench.databases import DATABASES
 from bench.figures import Figure, Section, median, percentile
 from tests.harness.postgresql import DURABLE, run_postgres
 
 MOST_MS = 50
 MOST_KB = 2
+START_S = 10
+START_MB = 600
 IN_FLIGHT = 200
 _TABLES = 8
 
@@ -36,7 +38,7 @@ def million_section(folder: Path, size: Size) -> list[Section]:
 
 
 def _million(folder: Path, size: Size, name: str) -> Section:
-    found = asyncio.run(_fill_and_ask(folder, size, name))
+    found, begun = _fill_and_ask(folder / name, size, name)
     questions = [
         Figure(name=f"{question}, p99", value=percentile(times, 99), unit="ms", limit=MOST_MS)
         for question, times in found.ms.items()
@@ -45,15 +47,19 @@ def _million(folder: Path, size: Size, name: str) -> Section:
     figures = (
         *(figure for pair in zip(medians, questions, strict=True) for figure in pair),
         Figure(name="database per box", value=found.bytes_each / 1000, unit="kB", limit=MOST_KB),
+        Figure(name="start of HQ to its first answer by DNS", value=begun.answer_s, unit="s", limit=START_S),
+        Figure(name="memory then", value=begun.resident_mb, unit="MB", limit=START_MB),
+        Figure(name="memory at its peak until then", value=begun.peak_mb, unit="MB"),
     )
     return Section(
         name=f"million-{name.lower()}",
         title=f"{found.devices} boxes in {name}",
         how="Each box as its first boot and a check-in leave it: keys, name, an issued order, a certificate with a leaf"
         f" of 970 bytes, two events; one order in a hundred is due. {million.ASKS} questions of each kind, one after"
-        " the other, through the store as HQ asks it; those that write wait for the disk.",
+        " the other, through the store as HQ asks it; those that write wait for the disk. Then HQ"
+        f" starts on it ({begun.roles}) and is asked for a box's name until it answers.",
         figures=figures,
-        details={"fill_s": found.fill_s, "bytes_each": found.bytes_each, "ms": found.ms},
+        details={"start": asdict(begun), "fill_s": found.fill_s, "bytes_each": found.bytes_each, "ms": found.ms},
         profile=tuple(
             f"{size_bytes / found.devices:8.0f} bytes a box with its indexes: {table}"
             for table, size_bytes in found.by_table[:_TABLES]
@@ -61,12 +67,18 @@ def _million(folder: Path, size: Size, name: str) -> Section:
     )
 
 
-async def _fill_and_ask(folder: Path, size: Size, name: str) -> million.Found:
+def _fill_and_ask(folder: Path, size: Size, name: str) -> tuple[million.Found, start.Start]:
+    folder.mkdir()
     with DATABASES[name](folder) as database:
-        try:
-            return await million.measure(database, devices=size.million)
-        finally:
-            await database.store.close()
+        found = asyncio.run(_ask(database, size))
+        return found, start.measure(folder, database_url=database.url, label=million.label_of(1))
+
+
+async def _ask(database: million.Database, size: Size) -> million.Found:
+    try:
+        return await million.measure(database, devices=size.million)
+    finally:
+        await database.store.close()
 
 
 def databases_section(folder: Path, size: Size) -> list[Section]:

@@ -21,6 +21,10 @@ from tests.harness.parts import require_part
 CHECKOUT = Path(__file__).resolve().parent.parent
 NEEDS = {
     "dns": ["nsd", "knotd", "pdns_server", "pdns-backend-bind", "dnsperf"],
+    "dns-slow": ["dnsperf"],
+    "dns-shared": ["dnsperf"],
+    "dns-api": ["dnsperf"],
+    "dns-fresh": ["initdb", "postgresql"],
     "wave": [],
     "clients": ["pebble", "lego"],
     "keys": [],
@@ -30,6 +34,7 @@ NEEDS = {
 }
 BRINGS = {
     "dns": {"dns-stored", "dns-computed", "dns-mixed"},
+    **{name: {name} for name in ("dns-slow", "dns-shared", "dns-api", "dns-fresh")},
     "wave": {"wave", "hq-cpu"},
     "clients": {"clients"},
     "keys": {"keys"},
