@@ -384,7 +384,7 @@ async def test_a_thousand_clients_that_send_an_octet_a_second_do_not_stop_the_ot
     slow: list[socket.socket] = []
     for number in range(1000):
         client = socket.create_connection((host, port), timeout=5)
-        client.setblocking(False)
+        client.settimeout(0)
         slow.append(client)
         if number % 50 == 49:
             await asyncio.sleep(0)
