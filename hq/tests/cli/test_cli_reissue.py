@@ -78,7 +78,8 @@ def installed(installed: Installation) -> Installation:
 
 
 def as_json(installed: Installation, *arguments: str) -> Any:
-    done = installed.call(*arguments, "--json")
+    asks = arguments[:2] == ("reissue", "--where") and "--dry-run" not in arguments
+    done = installed.call(*arguments, "--json", *(["--yes"] if asks else []))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -174,7 +175,11 @@ def test_a_list_of_serial_numbers_and_the_key_of_a_box_select(installed: Install
         (["reissue", "--where", "key=nobody"], "no box has"),
         (["reissue", "--where", "key=" + "ab" * 32], "SubjectPublicKeyInfo"),
         (["reissue", "--where", f"issuer={LE}", "--revoke", "hold"], "keyCompromise"),
-        (["reissue", "--where", f"issuer={LE}", "--revoke", "keyCompromise"], "--yes"),
+        (["reissue", "--where", f"issuer={LE}", "--revoke", "keyCompromise"], "never accepted again"),
+        (["reissue", "--where", f"issuer={LE}"], "Nobody is there to ask: give --yes"),
+        (["reissue", "--where", f"issuer={LE}"], "5 certificates that boxes use are replaced before their time"),
+        (["reissue", "--where", f"issuer={LE}", "--revoke", "superseded"], "about 6 hours"),
+        (["reissue", "--where", f"issuer={LE}", "--json"], "give --yes"),
         (["reissue", "--where", f"issuer={LE}", "--reason", "x" * 201], "200 characters"),
         (["reissue", "--json", "status"], "behind its name"),
         (["reissue", "status", "nothing"], "no incident"),
@@ -281,7 +286,7 @@ def test_a_run_killed_in_the_middle_goes_on_when_it_is_given_again(installed: In
             )
 
     write(installed, add)
-    arguments = [sys.executable, "-m", "otscert", "reissue", "--where", f"issuer={LE}", "--json"]
+    arguments = [sys.executable, "-m", "otscert", "reissue", "--where", f"issuer={LE}", "--json", "--yes"]
     process = subprocess.Popen(arguments, cwd=installed.folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 30
@@ -298,3 +303,19 @@ def test_a_run_killed_in_the_middle_goes_on_when_it_is_given_again(installed: In
     done = as_json(installed, "reissue", "--where", f"issuer={LE}")
     assert (done["id"], done["again"], done["marked"]) == (begun["id"], True, 4005)
     assert len(recalled(installed)) == 4005
+
+
+@pytest.mark.parametrize(("answer", "status", "count"), [("y", 0, 5), ("n", 1, 0)])
+def test_a_person_is_asked_before_a_fleet_is_reissued(
+    installed: Installation, answer: str, status: int, count: int
+) -> None:
+    controller, terminal = os.openpty()
+    os.write(controller, f"{answer}\n".encode())
+    arguments = [sys.executable, "-m", "otscert", "reissue", "--where", f"issuer={LE}"]
+    done = subprocess.run(arguments, cwd=installed.folder, stdin=terminal, capture_output=True, text=True, check=False)
+    for each in (controller, terminal):
+        os.close(each)
+    assert done.returncode == status
+    assert "5 certificates that boxes use are replaced" in done.stderr
+    assert ("nothing was changed" in done.stderr) is (answer == "n")
+    assert len(recalled(installed)) == count

@@ -89,3 +89,15 @@ def test_orders_that_were_under_way_and_fail_for_ever_do_not_make_it_rest_for_ev
         if state.state(now_s) is BreakerState.HALF_OPEN:
             state, tries = tried(state, now_s=now_s), tries + 1
     assert tries > 86400 / (2 * breaker.LONGEST_REST_S)
+
+
+def test_orders_that_meet_a_lost_account_again_and_again_do_not_make_it_rest_for_ever() -> None:
+    state, tries = breaker.needs_person(WELL, reason="lost", now_s=NOW_S), 0
+    for now_s in range(NOW_S + 1, NOW_S + 86400):
+        if now_s % 60 == 0:  # those that were under way when the account was lost
+            state = breaker.needs_person(state, reason="lost", now_s=now_s, again=True)
+        if state.state(now_s) is BreakerState.HALF_OPEN:
+            state, tries = tried(state, now_s=now_s), tries + 1
+    assert 86400 / breaker.ACCOUNT_REST_S <= tries <= 86400 / breaker.PROBE_S
+    other = breaker.needs_person(state, reason="paused", now_s=NOW_S + 86400)
+    assert other.open_until_s == NOW_S + 86400 + breaker.ACCOUNT_REST_S

@@ -75,14 +75,30 @@ def reissue(
     if dry_run:
         _say_what_would_be(loaded, where, asyncio.run(_count(loaded, where, serials)), as_json=as_json)
         return
-    if revoke is CrlReason.KEY_COMPROMISE and not yes:
-        count = asyncio.run(_count(loaded, where, serials)).count
-        confirm(
-            f"{count:,} certificates that boxes use are revoked at once, before the boxes have others: browsers that"
-            " look for revocations refuse their pages until then. Their keys are never accepted again."
-        )
+    if not yes:
+        if as_json:
+            raise CommandFailed("--json asks nothing: give --yes, or --dry-run to see what would be replaced")
+        confirm(_question(loaded, where, asyncio.run(_count(loaded, where, serials)), revoke))
     begun, incident = asyncio.run(_mark(loaded, where, serials, reason=reason, revoke=revoke))
     _say_what_is(loaded, begun, incident, as_json=as_json)
+
+
+def _question(config: Config, where: Where, selected: Selected, revoke: CrlReason | None) -> str:
+    """What happens when somebody says yes."""
+    expected = forecast(config, selected.shares)
+    span = forecast_view(expected, now_s=_now_s())["span"]
+    what = (
+        f"{selected.count:,} certificates that boxes use are replaced before their time ({in_words(where)}), which"
+        f" takes {span}: {expected.reason}."
+    )
+    if revoke is CrlReason.KEY_COMPROMISE:
+        what += (
+            " They are revoked at once, before the boxes have others: browsers that look for revocations refuse their"
+            " pages until then. Their keys are never accepted again."
+        )
+    elif revoke is not None:
+        what += f" Each is revoked after that ({revoke.word}), and so are {selected.idle:,} now that no box uses."
+    return what
 
 
 def _asked(texts: Sequence[str]) -> Asked:

@@ -17,7 +17,7 @@ TRIPS_AFTER_S = 10
 """... once they span so much time: a hundred requests that one lost connection ended are one failure."""
 LEAST_REST_S, LONGEST_REST_S = 30, 600
 ACCOUNT_REST_S = 900
-"""How long an issuer rests whose account needs a person; then one order tries whether somebody has acted."""
+"""How long an issuer rests at most whose account needs a person; then one order tries whether somebody has acted."""
 PROBE_S = 180
 """How long at least a single order may take to show that the issuer works again; then another one may try."""
 
@@ -108,16 +108,20 @@ def _rest_s(since_s: int, now_s: int) -> int:
     return min(max((now_s - since_s) // 2, LEAST_REST_S), LONGEST_REST_S)
 
 
-def needs_person(breaker: Breaker, *, reason: str, now_s: int) -> Breaker:
-    """The account cannot be used until somebody acts: open at once, however well the CA answers."""
+def needs_person(breaker: Breaker, *, reason: str, now_s: int, again: bool = False) -> Breaker:
+    """The account cannot be used until somebody acts: open at once, however well the CA answers.
+
+    `again`: this was known already.
+    """
+    open_until_s = now_s + ACCOUNT_REST_S
+    if again and breaker.open_until_s:
+        # Of orders that were under way, or of the one that tries: however many fail, the next one tries in its time.
+        return replace(
+            breaker, failures=breaker.failures + 1, open_until_s=min(open_until_s, breaker.open_until_s), reason=reason
+        )
     move(breaker.state(now_s), BreakerEvent.TRIP)
     since_s = now_s if breaker.failing_since_s is None else breaker.failing_since_s
-    return Breaker(
-        failures=breaker.failures + 1,
-        failing_since_s=since_s,
-        open_until_s=now_s + ACCOUNT_REST_S,
-        reason=reason,
-    )
+    return Breaker(failures=breaker.failures + 1, failing_since_s=since_s, open_until_s=open_until_s, reason=reason)
 
 
 def answered(breaker: Breaker, *, now_s: int) -> Breaker:

@@ -62,7 +62,10 @@ def _learn_account(transaction: Transaction, known: Issuer, fault: Fault, *, nam
     problem = AccountProblem(kind=kind, reason=fault.reason, link=fault.link or "", since_s=since_s)
     # Let's Encrypt pauses an account for single names that never validated: the orders of all others go on.
     whole = kind != PAUSED or not _is_for(fault.reason, names)
-    breaker = needs_person(known.breaker, reason=fault.reason, now_s=now_s) if whole else known.breaker
+    again = known.problem is not None and not new
+    breaker = known.breaker
+    if whole:
+        breaker = needs_person(breaker, reason=fault.reason, now_s=now_s, again=again)
     if not whole and known.problem is not None and known.breaker.open_until_s:
         return
     transaction.issuers.save(replace(known, breaker=breaker, problem=problem))
