@@ -126,10 +126,12 @@ async def serve(
             hq=make_hq(config, pki.store_key(), live, secrets.token_hex(8) if config.database_url else ALONE),
             live=live,
             signals=signals,
-            zone=ZoneElsewhere(signals=signals) if config.database_url else zone,
+            zone=ZoneElsewhere(signals=signals) if config.database_url or config.zone_elsewhere else zone,
         )
         heartbeat = await _enter(parts, stack)
-        dns = await start_dns(parts, zone, stack) if Role.DNS in roles else None
+        if not config.database_url and not config.zone_elsewhere:
+            await store.write(lambda transaction: transaction.zone_changes.forget())
+        dns = await start_dns(parts, zone, stack) if Role.DNS in roles and not config.zone_elsewhere else None
         api = await start_api(parts, stack) if Role.API in roles else None
         worker: RunningWorker | None = None
         if Role.WORKER in roles:
@@ -178,6 +180,8 @@ def _check_roles(config: Config, roles: frozenset[Role]) -> None:
             f"--role {written(roles).replace(' ', ',')}: HQ's database is SQLite, which one process has for itself, so"
             " that process has all roles; for several processes set database_url to a PostgreSQL (docs/processes.md)"
         )
+    if roles == {Role.DNS} and config.zone_elsewhere:
+        raise CannotStart("there is nothing to do for the role dns: updates.servers names who answers for the zone")
     if Role.WORKER in roles and Role.DNS not in roles and not config.zone.check_servers:
         raise CannotStart(
             "this worker answers no DNS itself: name the zone's name servers in zone.check_servers (host:port of every"

@@ -119,6 +119,11 @@ class Config:
     """Files that secrets were read from, for those who look at their modes."""
 
     @property
+    def zone_elsewhere(self) -> bool:
+        """Whether other name servers hold the zone, and HQ sends them updates."""
+        return self.dns.updates is not None
+
+    @property
     def database(self) -> Path:
         return self.data_dir / "hq.db"
 
@@ -265,6 +270,8 @@ def _zone(reader: Reader) -> ZoneConfig:
         for host, texts in reader.get("zone.server_addresses").items()
     }
     for server in servers:
+        if reader.get("updates.servers"):
+            break  # the zone's servers and their addresses are what its primary says
         if server.endswith(f".{origin}") and not addresses.get(server):
             raise ConfigError(
                 f'zone.server_addresses has no address for {server}: add "{server}" = ["its public address"]'

@@ -76,6 +76,12 @@ def read_dns(reader: Reader, *, origin: str) -> DnsConfig:
 def check_computed_names(dns: DnsConfig, models: Mapping[str, Model]) -> None:
     """Raise `ConfigError` where a secondary would deny names that HQ answers: computed names are no records."""
     computing = sorted(name for name, model in models.items() if model.computed_names)
+    if computing and dns.updates is not None:
+        raise ConfigError(
+            f"updates.servers names who holds the zone, and model.{computing[0]}.computed_names is true: names that say"
+            " an address (192-168-1-20 below a box's name) are computed, so they cannot be written into a zone. Set"
+            f" model.{computing[0]}.computed_names = false"
+        )
     plain = sorted(secondary.name for secondary in dns.secondaries if not secondary.computes_names)
     if computing and plain:
         raise ConfigError(
@@ -126,6 +132,11 @@ def _updates(reader: Reader, keys: Mapping[str, TsigConfig], origin: str) -> Upd
         if challenge_zone or reader.get("updates.key"):
             raise ConfigError("updates.servers is empty, so HQ serves the zone itself: take the rest of [updates] out")
         return None
+    if not endpoints(reader, "zone.check_servers"):
+        raise ConfigError(
+            "updates.servers is set, so zone.check_servers must name every public name server of the zone (host:port):"
+            " before a CA is told, HQ asks each of them whether it serves the challenge"
+        )
     if challenge_zone:
         try:
             challenge_zone = parse_zone(challenge_zone)

@@ -82,4 +82,6 @@ class Counts:
     """Requests to CAs, by issuer and outcome."""
     webhooks: Tally = field(default_factory=Tally)
     """Questions to makers' webhooks, by model and outcome."""
+    zone_updates: Tally = field(default_factory=Tally)
+    """Updates of the zone that were sent to servers elsewhere, by server and outcome."""
     issuances: Issuances = field(default_factory=Issuances)

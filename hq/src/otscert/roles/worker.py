@@ -12,6 +12,7 @@ from functools import partial
 from otscert.ca.pacing import Pacing
 from otscert.issuers import look_up_account, open_issuers
 from otscert.roles.parts import Parts, Works
+from otscert.roles.updates import update_works
 from otscert.service import housekeeping
 from otscert.service.ari import AskingWhen
 from otscert.service.issuance import Issuance
@@ -105,6 +106,7 @@ async def start_worker(
             AskingWhen(hq=hq, store=store, sources=accounts).work,
             *(partial(look_up_account, name, account, store, hq.clock) for name, account in accounts.items()),
             # Of these one process does each; the others stand by.
+            *update_works(parts, leader),
             partial(leader.lead, "revocations", Revoking(hq=hq, store=store, revokers=accounts).work),
             partial(leader.lead, "webhooks", webhooks.work),
             partial(leader.lead, "upkeep", Upkeep(hq=hq, store=store, signals=signals).work),

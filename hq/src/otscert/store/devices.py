@@ -106,6 +106,11 @@ class Devices:
         )
         return [(tuple(row[:4]), row[4]) for row in rows]
 
+    def labels(self, *, after: str, limit: int) -> list[str]:
+        """The labels of all devices ever named, also of those that are retired, in their order."""
+        rows = self._sql("SELECT label FROM device WHERE label > ? ORDER BY label LIMIT ?", (after, limit))
+        return [row[0] for row in rows]
+
     def names(self) -> Iterator[tuple[str, str, str, int | None]]:
         """Label, model, addresses and `serving_since_s` of every device that the zone holds, for its start."""
         return iter(

@@ -27,6 +27,10 @@ class Where(Protocol):
     def database_url(self) -> str:
         """PostgreSQL's URL, with its password; empty: SQLite."""
 
+    @property
+    def zone_elsewhere(self) -> bool:
+        """Whether other servers hold the zone, for whom changes have to be noted."""
+
 
 class Store(Protocol):
     """What each of the stores is. `survey` may take seconds and holds up nobody."""
@@ -43,7 +47,7 @@ class Store(Protocol):
 def open_store(where: Where) -> Store:
     """Open the store, and make the tables of a new one; raises `StoreUnavailable`, or as `schema.check_version`."""
     if not where.database_url:
-        return SqliteStore.open(where.database)
+        return SqliteStore.open(where.database, followed=where.zone_elsewhere)
     need_driver()
     from otscert.store.postgresql import PostgresStore  # noqa: PLC0415 - an extra
 

@@ -28,16 +28,22 @@ _BUSY_S = 5.0
 class SqliteStore:
     """Open with `SqliteStore.open(path)`; one instance per process; use from one event loop."""
 
-    def __init__(self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: sqlite3.Connection, reader: sqlite3.Connection, *, followed: bool = False
+    ) -> None:
         self._path = path
+        self._followed = followed
         self._writer = writer
         self._reader = reader
         self._waiting: list[tuple[Callable[[Transaction], Any], asyncio.Future[Any]]] = []
         self._committer: asyncio.Task[None] | None = None
 
     @classmethod
-    def open(cls, path: Path) -> SqliteStore:
-        """Open or create the database; raise `NewerSchema` or `StoreUnavailable`."""
+    def open(cls, path: Path, *, followed: bool = False) -> SqliteStore:
+        """Open or create the database; raise `NewerSchema` or `StoreUnavailable`.
+
+        `followed`: what changes in the zone is noted for servers elsewhere that hold it (`store.zone_changes`).
+        """
         try:
             _make_private(path)
             writer = _connect(path)
@@ -46,7 +52,7 @@ class SqliteStore:
             reader.execute("PRAGMA query_only = ON")
         except (sqlite3.Error, OSError) as error:
             raise StoreUnavailable(f"the database {path} cannot be opened: {error}") from error
-        return cls(path, writer, reader)
+        return cls(path, writer, reader, followed=followed)
 
     async def write(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in a transaction and return its result once it is on disk; its exception undoes it alone."""
@@ -113,7 +119,7 @@ class SqliteStore:
     def _run(self, work: Callable[[Transaction], Any]) -> Any:
         self._writer.execute("SAVEPOINT work")
         try:
-            result = work(Transaction(self._writer))
+            result = work(Transaction(self._writer, shared=self._followed))
         except sqlite3.Error as error:
             # The disk (full, locked, corrupt), not the caller: the whole group is undone.
             if type(error) in {sqlite3.OperationalError, sqlite3.DatabaseError}:

@@ -40,7 +40,7 @@ from otscert.store.zone_places import ZonePlaces
 class Transaction:
     """Valid only inside the function it was handed to.
 
-    `shared`: other processes may have a zone of their own, which is told of changes by `zone_changes`.
+    `shared`: other processes, or servers elsewhere, have the zone too and are told of changes by `zone_changes`.
     """
 
     def __init__(self, connection: Connection, *, shared: bool = False) -> None:

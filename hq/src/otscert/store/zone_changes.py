@@ -1,6 +1,7 @@
 """Which labels changed in the zone, in the order of the commits: for zones in other processes.
 
-Written in the transaction of the change itself, and only in a store that processes can share. Knows no addresses and
+Written in the transaction of the change itself, and only in a store that is followed: processes can share it, or
+servers elsewhere hold the zone. Knows no addresses and
 no values: who follows reads what the label has now. Writers follow one after the other, so numbers commit in order.
 """
 
@@ -96,6 +97,10 @@ class ZoneChanges:
             values=tuple(row[0] for row in values),
             serves=bool(device) and device[2] is not None,
         )
+
+    def forget(self) -> None:
+        """Forget all: nobody follows, so the next changes are not written, and numbers of before are unknown."""
+        self._sql("DELETE FROM zone_change")
 
     def sweep(self) -> int:
         """Forget all but the newest; the last one always stays. Returns how many."""
