@@ -30,7 +30,12 @@ async def test_pebble_issues_by_the_record_that_stands_below_the_box(
         scene = Scene(hq=hq, session=session)
         put: list[str] = []
         put_txt = hq.zone.put_txt
-        hq.zone.put_txt = lambda label, value: (put.append(value), put_txt(label, value))[1]  # type: ignore[method-assign]
+
+        def note(label: str, value: str) -> None:
+            put.append(value)
+            put_txt(label, value)
+
+        hq.zone.put_txt = note  # type: ignore[method-assign]
         box = scene.box()
         await box.admit()
         chain = await certificate_of(box)

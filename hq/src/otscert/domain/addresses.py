@@ -6,7 +6,7 @@ Knows ranges and their reasons. Does not know devices, models' names or DNS: a m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 IPAddress = IPv4Address | IPv6Address
@@ -101,6 +101,8 @@ class AddressPolicy:
     computed_names: bool = True
     own_global: bool = False
     https_record: bool = False
+    _numbers: tuple[tuple[int, int, int], ...] = field(init=False, repr=False, compare=False)
+    """Netmask, network number and version of each network."""
 
     def __post_init__(self) -> None:
         for network in self.networks:
@@ -109,6 +111,9 @@ class AddressPolicy:
                     f"{network} cannot be allowed: only parts of "
                     f"{', '.join(map(str, _MAY_BE_ALLOWED))} are private addresses"
                 )
+
+        numbers = tuple((int(each.netmask), int(each.network_address), each.version) for each in self.networks)
+        object.__setattr__(self, "_numbers", numbers)
 
     def judge(self, address: IPAddress) -> Verdict:
         """Say whether `address` may stand in the zone, and why. Never raises."""
@@ -143,8 +148,9 @@ class AddressPolicy:
         refusal = _hard_refusal(address)
         if refusal is not None:
             return None if refusal is _LOOPBACK and self.allow_loopback else refusal
-        for network in self.networks:
-            if address in network:
+        number, version = int(address), address.version
+        for mask, first, of_version in self._numbers:
+            if number & mask == first and version == of_version:
                 return None
         return "is in no network that this model allows"
 
