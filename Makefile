@@ -53,7 +53,7 @@ demo: install ## a real CA, HQ and a box on this machine: a browser-trusted page
 	@$(PARTS_PYTHON) -m parts.fetch pebble
 	@$(BIN)/otscert demo
 
-bench: install parts ## measure, print, and write docs/benchmarks.md
+bench: install parts ## measure (18 minutes on an idle machine), print, and write docs/benchmarks.md
 	@$(BIN)/python -m bench
 
 year: install ## 1,000 boxes through a year of outages in virtual time; prints the CAs' ledger, fails when a certificate lapsed

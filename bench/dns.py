@@ -18,7 +18,6 @@ from bench.name_servers import COMPARED, Server, ours
 
 STEADY_PER_S = 20_000
 CHALLENGES_PER_S = 50
-WARM_UP_S = 1
 WRITTEN = "written"
 _COMPUTING = ("ours", "knot")
 
@@ -55,7 +54,7 @@ def _load(folder: Path, kind: str, names: int, seconds: int) -> Load:
 
 
 def _ask(load: Load, asked: list[Server], *, rounds: int) -> Compared:
-    short = replace(load, seconds=WARM_UP_S)
+    short = replace(load, once=True)
     found = Compared(rounds={server.name: [] for server in asked})
     for server in asked:
         _flood(server, short)

@@ -57,7 +57,7 @@ def _compared(kind: str, found: Compared, size: Size) -> Section:
         title=f"DNS: {size.dns_names} names, {_SETS[kind]}",
         how=f"{_WHAT[kind]} {size.dns_rounds} rounds of {size.dns_seconds} s in alternating order, median;"
         f" dnsperf asks from {SOCKETS} sockets, {OUTSTANDING} outstanding; the servers on one core, one working process"
-        " each, dnsperf on the other. p99 is of another second at"
+        " each, dnsperf on the other. p99 is of once through the questions at"
         f" {dns.STEADY_PER_S} queries/s, for which dnsperf lists every answer: at full speed the time of an answer only"
         " says how many are outstanding.",
         figures=figures,

@@ -64,7 +64,7 @@ def questions(kind: str, count: int) -> Sequence[str]:
         return [f"{label(number)}.{ORIGIN} A" for number in numbers]
     if kind == "computed":
         return [_computed(dice, count) for _ in range(min(count, _QUESTIONS))]
-    return [_mixed(dice, asked, count) for asked in _spread(dice)]
+    return [_mixed(dice, asked, count) for asked in _spread(dice, min(_QUESTIONS, 20 * count))]
 
 
 def _computed(dice: random.Random, count: int) -> str:
@@ -72,8 +72,8 @@ def _computed(dice: random.Random, count: int) -> str:
     return f"{address}.{label(dice.randrange(count))}.{ORIGIN} A"
 
 
-def _spread(dice: random.Random) -> list[str]:
-    each = _QUESTIONS // 100
+def _spread(dice: random.Random, total: int) -> list[str]:
+    each = total // 100
     kinds = [kind for kind, percent in _MIXED.items() for _ in range(percent * each)]
     dice.shuffle(kinds)
     return kinds

@@ -20,7 +20,7 @@ from parts.catalog import Command, find_command
 
 OUTSTANDING = 200
 SOCKETS = 8
-TIMEOUT_S = 1
+TIMEOUT_S = 2
 _SLACK_S = 30
 _EXPECTED = {"NOERROR", "NXDOMAIN"}
 _TOLERANCE = 0.01
@@ -31,7 +31,8 @@ _ANSWER = re.compile(r"^> (\S+) \S+ \S+ (\d+\.\d+)$", re.MULTILINE)
 class Load:
     """What dnsperf is to do: `rate` queries a second (None: as many as come back), over `mode` udp or tcp.
 
-    It runs on the last core (`pinned`) or on any. `nxdomain` is the share of questions for names that do not exist.
+    It runs on the last core (`pinned`) or on any, for so many
+    seconds or `once` through the questions. `nxdomain` is the share of questions for names that do not exist.
     """
 
     questions: Path
@@ -39,6 +40,7 @@ class Load:
     rate: int | None = None
     mode: str = "udp"
     pinned: bool = True
+    once: bool = False
     nxdomain: float = 0.0
 
 
@@ -197,7 +199,8 @@ def _run(port: int, load: Load, *options: str) -> str:
 def _command(port: int, load: Load) -> list[str]:
     pinned = ["taskset", "-c", str(last_core())] if load.pinned else []
     command = [*pinned, str(need("dnsperf").path), "-e", "-m", load.mode]
-    command += ["-s", "127.0.0.1", "-p", str(port), "-d", str(load.questions), "-l", str(load.seconds)]
+    command += ["-s", "127.0.0.1", "-p", str(port), "-d", str(load.questions)]
+    command += ["-n", "1"] if load.once else ["-l", str(load.seconds)]
     command += ["-c", str(SOCKETS), "-q", str(OUTSTANDING), "-t", str(TIMEOUT_S)]
     return command if load.rate is None else [*command, "-Q", str(load.rate)]
 

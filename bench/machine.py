@@ -29,7 +29,7 @@ def facts() -> dict[str, str | int | float]:
 def parts() -> dict[str, str]:
     """The versions of the real parts that were measured beside ours or with ours."""
     table = unpacked_parts()
-    records = {name: read_record(table[name]) for name in ("pebble", "nsd", "dnsperf", "lego")}
+    records = {name: read_record(table[name]) for name in ("pebble", "nsd", "knotd", "pdns_server", "dnsperf", "lego")}
     found = {name: record.version for name, record in records.items() if record is not None}
     return {**found, "certbot": version("certbot")}
 
