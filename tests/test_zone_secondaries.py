@@ -199,7 +199,7 @@ async def test_a_large_zone_arrives_whole_while_it_changes() -> None:
             server.zone.withdraw(f"b{number}")
             await asyncio.sleep(0)
         await transfer
-        (soa,) = into.get_rdataset("@", "SOA")
+        soa = into.find_rdataset("@", "SOA")[0]
         # What it has is the zone of one serial: those that went before it are gone, the others are there.
         gone = soa.serial - serial
         assert [f"b{number}" for number in range(3000) if into.get_node(f"b{number}") is None] == [
@@ -209,6 +209,6 @@ async def test_a_large_zone_arrives_whole_while_it_changes() -> None:
         query, _ = dns.xfr.make_query(into, serial=soa.serial, keyring={key.name: key}, keyname=key.name)
         assert query.question[0].rdtype == dns.rdatatype.IXFR
         await dns.asyncquery.inbound_xfr(LOOPBACK, into, port=server.port, timeout=10, query=query)
-        assert into.get_rdataset("@", "SOA")[0].serial == server.zone.serial
+        assert into.find_rdataset("@", "SOA")[0].serial == server.zone.serial
         assert into.get_node("late") is not None
         assert into.get_node("b2999") is None

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from otscert.zones import wire
-from otscert.zones.errors import TsigError
+from otscert.zones.errors import TsigError, ZoneError
 from otscert.zones.rrs import written
 from otscert.zones.tsig import Signer, TsigKey, made
 from otscert.zones.zone import Zone
@@ -68,8 +68,8 @@ class Notifier:
                 # While it is silent, more changes are no reason to ask more often.
                 if told.unanswered:
                     continue
+                await asyncio.sleep(_SHORTEST_INTERVAL_S)
             await moved.wait()
-            await asyncio.sleep(_SHORTEST_INTERVAL_S if told.acknowledged == serial else 0)
 
     async def _tell(self, told: Told, serial: int) -> None:
         """Send one NOTIFY and wait for its answer, longer each time."""
@@ -78,7 +78,7 @@ class Notifier:
         try:
             async with asyncio.timeout(wait_s):
                 await self._exchange(told)
-        except (TimeoutError, OSError, TsigError) as error:
+        except (TimeoutError, OSError, ZoneError) as error:
             told.unanswered += 1
             if told.unanswered == _SILENT_AFTER:
                 reason = str(error) or "it does not answer"

@@ -88,13 +88,13 @@ class Transfers:
         steps = self._journal.since(serial)
         if steps is None:
             return self._whole(opened, question, client)
-        told = {"client": client, "key": opened.key, "from_serial": serial, "serial": self._zone.serial}
+        told = {"client": client, "tsig": opened.key, "from_serial": serial, "serial": self._zone.serial}
         _log.info("zone.transferred", extra={"kind": "IXFR", **told})
         return _each(self._sealed(opened, question, _differences(soa, steps)))
 
     async def _whole(self, opened: Opened, question: wire.Question, client: str) -> AsyncGenerator[bytes, None]:
         snapshot = self._zone.snapshot()
-        told = {"client": client, "key": opened.key, "serial": serial_of(snapshot.soa)}
+        told = {"client": client, "tsig": opened.key, "serial": serial_of(snapshot.soa)}
 
         def records() -> Iterator[Rr]:
             yield snapshot.soa

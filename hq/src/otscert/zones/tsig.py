@@ -22,6 +22,7 @@ from dns.rdtypes.ANY.TSIG import TSIG
 
 from otscert.zones import wire
 from otscert.zones.errors import MalformedMessageError, TsigError
+from otscert.zones.settings import name_octets
 
 NOTAUTH = 9
 BADSIG = 16
@@ -60,8 +61,8 @@ class Signer:
         self._key = key
         self._mac = mac
         self._context: dns.tsig.HMACTSig | None = None
-        self._owner = key.name.to_wire()
-        self.octets = len(self._owner) + 10 + len(key.algorithm.to_wire()) + 16 + dns.tsig.mac_sizes[key.algorithm]
+        self._owner = name_octets(key.name)
+        self.octets = len(self._owner) + 10 + len(name_octets(key.algorithm)) + 16 + dns.tsig.mac_sizes[key.algorithm]
 
     def sign(self, message: bytes, *, now_s: int, error: int = 0, signed_s: int | None = None) -> bytes:
         """Return the message with a TSIG at its end; the next call signs the next message of the same answer."""
@@ -70,7 +71,7 @@ class Signer:
         signed_s = now_s if signed_s is None else signed_s
         unsigned = _rdata(self._key.algorithm, message, signed_s=signed_s, error=error, other=other)
         # RFC 8945 5.3.1: from the second message on the MAC covers the one before, the message and the timers only.
-        rdata, self._context = dns.tsig.sign(
+        rdata, self._context = dns.tsig.sign(  # type: ignore[no-untyped-call]  # dnspython does not type it
             message, self._key, unsigned, signed_s, self._mac, self._context, multi=True
         )
         self._mac = rdata.mac
@@ -86,7 +87,9 @@ class Signer:
         if found is None:
             raise TsigError("the answer is not signed", b"")
         try:
-            dns.tsig.validate(message, self._key, found.name, found.rdata, now_s, self._mac, found.start)
+            dns.tsig.validate(  # type: ignore[no-untyped-call]  # dnspython does not type it
+                message, self._key, found.name, found.rdata, now_s, self._mac, found.start
+            )
         except dns.exception.DNSException as error:
             raise TsigError(f"the answer's TSIG is wrong: {type(error).__name__}", b"") from error
         return found.without(message)
@@ -127,7 +130,9 @@ class Keys:
             raise TsigError(f"a MAC by key {shown} is cut short", _refused(stripped, found, BADTRUNC))
         signer = Signer(key, rdata.mac)
         try:
-            dns.tsig.validate(message, key, found.name, rdata, now_s, b"", found.start)
+            dns.tsig.validate(  # type: ignore[no-untyped-call]  # dnspython does not type it
+                message, key, found.name, rdata, now_s, b"", found.start
+            )
         except dns.tsig.BadTime:
             bare = _header_and_question(stripped, NOTAUTH)
             answer = signer.sign(bare, now_s=now_s, error=BADTIME, signed_s=rdata.time_signed)
@@ -154,7 +159,8 @@ class _Found:
     def without(self, message: bytes) -> bytes:
         """The message as it was before it was signed (RFC 8945 5.2: the id, too)."""
         count = int.from_bytes(message[_ARCOUNT]) - 1
-        return self.rdata.original_id.to_bytes(2) + message[2:10] + count.to_bytes(2) + message[12 : self.start]
+        original_id: int = self.rdata.original_id
+        return original_id.to_bytes(2) + message[2:10] + count.to_bytes(2) + message[12 : self.start]
 
 
 def _find(message: bytes) -> _Found | None:
@@ -184,14 +190,16 @@ def _find(message: bytes) -> _Found | None:
 
 def _rdata(algorithm: dns.name.Name, message: bytes, *, signed_s: int, error: int, other: bytes) -> TSIG:
     original_id = int.from_bytes(message[:2])
-    return TSIG(dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, signed_s, FUDGE_S, b"", original_id, error, other)
+    return TSIG(  # type: ignore[no-untyped-call]  # dnspython does not type it
+        dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, signed_s, FUDGE_S, b"", original_id, error, other
+    )
 
 
 def _refused(message: bytes, found: _Found, error: int) -> bytes:
     """An unsigned answer (RFC 8945 5.3.2: without key or with a wrong MAC it "MUST NOT" be signed)."""
     bare = _header_and_question(message, NOTAUTH)
     rdata = _rdata(found.rdata.algorithm, bare, signed_s=found.rdata.time_signed, error=error, other=b"")
-    return _with_record(bare, found.name.to_wire(), rdata)
+    return _with_record(bare, name_octets(found.name), rdata)
 
 
 def _header_and_question(message: bytes, rcode: int) -> bytes:
@@ -203,7 +211,7 @@ def _header_and_question(message: bytes, rcode: int) -> bytes:
 
 
 def _with_record(message: bytes, owner: bytes, rdata: TSIG) -> bytes:
-    octets = rdata.to_wire()
+    octets = cast("bytes", rdata.to_wire())  # without a file it returns them
     count = int.from_bytes(message[_ARCOUNT]) + 1
     return b"".join(
         (message[:10], count.to_bytes(2), message[12:], owner, _FIXED_PART, len(octets).to_bytes(2), octets)
