@@ -29,6 +29,7 @@ from otscert.zones.update_server import UpdateServer
 from otscert.zones.update_sheet import UpdateSheet
 from tests.harness.hq import make_model
 from tests.harness.name_servers.bind import NameServer, bind
+from tests.harness.name_servers.knot_primary import knot_primary
 
 ZONE_NAME = "boxes.example.com"
 SECRET = b"a secret of thirty-two octets..."
@@ -73,9 +74,9 @@ def sheet(origin: str = ZONE_NAME) -> UpdateSheet:
     return UpdateSheet(ZoneSettings(origin=origin, name_servers=("ns.example.net",), contact=f"hostmaster.{origin}"))
 
 
-@pytest.fixture
-async def way(tmp_path: Path) -> AsyncIterator[Way]:
-    with bind(tmp_path / "bind", zone=ZONE_NAME, secret=base64.b64encode(SECRET).decode()) as server:
+@pytest.fixture(params=[bind, knot_primary])
+async def way(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Way]:
+    with request.param(tmp_path / "server", zone=ZONE_NAME, secret=base64.b64encode(SECRET).decode()) as server:
         store, signals = SqliteStore.open(tmp_path / "hq.db", followed=True), LocalSignals()
         await store.write(lambda t: t.devices.add(device()))
         pusher = ZonePusher(

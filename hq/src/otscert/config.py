@@ -173,7 +173,7 @@ def _build(reader: Reader) -> Config:
     issuers, preference = _issuers(reader)
     if not models:
         raise ConfigError("there is no model: add a [model.NAME] table for the product line, see docs/settings.md")
-    dns = read_dns(reader, origin=zone.origin)
+    dns = read_dns(reader)
     check_computed_names(dns, models)
     for model in models.values():
         _check_known(f"model.{model.name}.issuers", model.issuers, {issuer.name for issuer in issuers})

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from otscert.config_reader import Reader, endpoints, one_of
 from otscert.config_values import ConfigError
 from otscert.domain.admission import Model
-from otscert.domain.errors import DomainError
-from otscert.domain.names import parse_zone
 
 ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512")
 # RFC 8945 8: a key is to be as long as the digest; less than 128 bits is refused.
@@ -61,7 +59,7 @@ class DnsConfig:
     """None: HQ serves the zone itself."""
 
 
-def read_dns(reader: Reader, *, origin: str) -> DnsConfig:
+def read_dns(reader: Reader) -> DnsConfig:
     """Read them; raise `ConfigError`."""
     keys = {name: _tsig(reader, name) for name in reader.names("tsig")}
     return DnsConfig(
@@ -69,7 +67,7 @@ def read_dns(reader: Reader, *, origin: str) -> DnsConfig:
         share_port=reader.get("dns.share_port"),
         log_one_in=reader.get("dns.log_one_in"),
         secondaries=tuple(_secondary(reader, name, keys) for name in reader.names("secondary")),
-        updates=_updates(reader, keys, origin),
+        updates=_updates(reader, keys),
     )
 
 
@@ -125,7 +123,7 @@ def _secondary(reader: Reader, name: str, keys: Mapping[str, TsigConfig]) -> Sec
     )
 
 
-def _updates(reader: Reader, keys: Mapping[str, TsigConfig], origin: str) -> UpdatesConfig | None:
+def _updates(reader: Reader, keys: Mapping[str, TsigConfig]) -> UpdatesConfig | None:
     servers = endpoints(reader, "updates.servers")
     challenge_zone = str(reader.get("updates.challenge_zone"))
     if not servers:
@@ -138,12 +136,9 @@ def _updates(reader: Reader, keys: Mapping[str, TsigConfig], origin: str) -> Upd
             " before a CA is told, HQ asks each of them whether it serves the challenge"
         )
     if challenge_zone:
-        try:
-            challenge_zone = parse_zone(challenge_zone)
-        except DomainError as error:
-            raise ConfigError(f"updates.challenge_zone: {error}") from error
-        if challenge_zone == origin:
-            raise ConfigError("updates.challenge_zone must be another zone than zone.origin, delegated to HQ")
+        raise ConfigError(
+            "updates.challenge_zone cannot be used in this release: take it out, and challenges are sent as updates too"
+        )
     return UpdatesConfig(
         servers=servers, key=_key("updates.key", reader.get("updates.key"), keys), challenge_zone=challenge_zone
     )

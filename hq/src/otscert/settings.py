@@ -166,7 +166,7 @@ SETTINGS: tuple[Setting, ...] = (
         "updates.challenge_zone",
         Kind.TEXT,
         "",
-        "A zone that HQ serves itself, to which _acme-challenge names are CNAMEs; empty: challenges are updates too.",
+        "Must be empty in this release: challenges are sent as updates, too.",
     ),
     _setting("limits.hellos_per_address_per_hour", Kind.NUMBER, 120, "Hellos of unknown boxes from one address."),
     _setting("limits.hellos_per_model_per_hour", Kind.NUMBER, 20_000, "Hellos of unknown boxes of one model."),

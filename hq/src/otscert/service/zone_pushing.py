@@ -1,8 +1,8 @@
 """Keeps the zone of one name server elsewhere as the store has it: what changed is sent as updates (RFC 2136).
 
 Follows the changes of `store.zone_changes` from the number that the store keeps for this server. A label is sent
-wholly, as the store has it by then, so sending it again does no harm: a kill between the server's answer and our note of
-it only repeats it. Knows no messages and no keys; does not know where challenges stand (the sheet does).
+wholly, as the store has it by then, so sending it again does no harm: a kill between the server's answer and our note
+of it only repeats it. Knows no messages and no keys; does not know where challenges stand (the sheet does).
 """
 
 from __future__ import annotations
