@@ -37,7 +37,7 @@ async def test_devices_are_paged_by_id(store: SqliteStore) -> None:
     page = await store.read(lambda transaction: transaction.devices.page(after_id="d1", limit=2))
     assert [each.id for each in page] == ["d2", "d3"]
     names = await store.read(lambda transaction: list(transaction.devices.names()))
-    assert ("label4", "box", "192.168.1.20 fd00::1") in names
+    assert ("label4", "box", "192.168.1.20 fd00::1", None) in names
 
 
 async def test_a_device_is_saved_by_whoever_saw_its_last_token(store: SqliteStore) -> None:
