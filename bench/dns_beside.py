@@ -25,6 +25,8 @@ SLOW = 1_000
 TCP_PER_S = 2_000
 CALLS_PER_S = 40
 FLOOD_PER_S = 40_000
+FLOOD_MORE_S = 3
+"""For the client's own start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +84,7 @@ def device_api(folder: Path, *, seconds: int) -> dict[str, list[float]]:
         child.line()
         _call(folder, calls)
         idle = _call(folder, calls)
-        flood = Load(questions=questions, seconds=seconds + 2, rate=FLOOD_PER_S)
+        flood = Load(questions=questions, seconds=seconds + FLOOD_MORE_S, rate=FLOOD_PER_S)
         running = dnsperf.start_flood(ports.dns, flood)
         try:
             flooded = _call(folder, calls)

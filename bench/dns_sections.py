@@ -41,6 +41,9 @@ class Size(Protocol):
     def dns_seconds(self) -> int: ...
 
     @property
+    def api_seconds(self) -> int: ...
+
+    @property
     def challenges(self) -> int: ...
 
 
@@ -166,7 +169,7 @@ def shared_section(folder: Path, size: Size) -> list[Section]:
 
 def api_section(folder: Path, size: Size) -> list[Section]:
     """HQ's device API while the same process answers a flood."""
-    found = dns_beside.device_api(folder, seconds=size.dns_seconds * 3)
+    found = dns_beside.device_api(folder, seconds=size.api_seconds)
     idle, flooded = found["idle"], found["flooded"]
     figures = (
         Figure(name="a hello, idle, p50", value=median(idle), unit="ms"),

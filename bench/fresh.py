@@ -35,8 +35,9 @@ def measure(folder: Path, *, challenges: int) -> list[float]:
             folder / "fresh", HqPorts(device=free_port(), dns=ports[0]), nobody, max_in_flight=1, database_url=url
         )
         shutil.copy(hq.root_pem, trust)
-        for port in ports:
-            stack.enter_context(hq.launch(roles="dns", dns_port=port)).line()
+        children = [stack.enter_context(hq.launch(roles="dns", dns_port=port)) for port in ports]
+        for child in children:
+            child.line()
         return asyncio.run(_write_and_ask(url, ports, challenges))
 
 

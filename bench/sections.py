@@ -37,6 +37,7 @@ class Size:
     dns_rounds: int
     dns_seconds: int
     challenges: int
+    api_seconds: int
     client_runs: int
     moduli: int
     new_keys: int
@@ -54,6 +55,7 @@ FULL = Size(
     dns_rounds=5,
     dns_seconds=2,
     challenges=200,
+    api_seconds=6,
     client_runs=5,
     moduli=100_000,
     new_keys=30,
@@ -70,6 +72,7 @@ QUICK = Size(
     dns_rounds=1,
     dns_seconds=1,
     challenges=3,
+    api_seconds=1,
     client_runs=1,
     moduli=300,
     new_keys=2,
