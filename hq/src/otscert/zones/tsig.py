@@ -157,10 +157,9 @@ class _Found:
     start: int
 
     def without(self, message: bytes) -> bytes:
-        """The message as it was before it was signed (RFC 8945 5.2: the id, too)."""
+        """The message without its TSIG, under the id with which it came, which a forwarder may have changed."""
         count = int.from_bytes(message[_ARCOUNT]) - 1
-        original_id: int = self.rdata.original_id
-        return original_id.to_bytes(2) + message[2:10] + count.to_bytes(2) + message[12 : self.start]
+        return message[:10] + count.to_bytes(2) + message[12 : self.start]
 
 
 def _find(message: bytes) -> _Found | None:
