@@ -110,7 +110,7 @@ async def serve(
             for name in pki.renew_leaves(hosts=(config.public_host,), now_s=int(time.time())):
                 _log.info("pki.renewed", extra={"certificate": name})
         _upgrade(config)
-        store = open_store(config)
+        store = open_store(config, followed=config.zone_elsewhere)
         stack.push_async_callback(store.close)
         events_after = await store.read(lambda transaction: transaction.statistics.last_event())
         live = _live(config)

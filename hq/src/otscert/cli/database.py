@@ -27,7 +27,7 @@ def exists(config: Config) -> bool:
 def open_store(config: Config) -> Store:
     """Open the database that is there; raises `CommandFailed` when there is none, `StoreError` as `opening`."""
     if config.database_url:
-        return opening.open_store(config)
+        return opening.open_store(config, followed=config.zone_elsewhere)
     try:
         config.database.stat()
     except FileNotFoundError:
@@ -37,7 +37,7 @@ def open_store(config: Config) -> Store:
             f"the database {config.database} cannot be opened: {error.strerror}"
             + (who_may(config.database, error) or "; run this as the user that runs HQ")
         ) from error
-    return opening.open_store(config)
+    return opening.open_store(config, followed=config.zone_elsewhere)
 
 
 def read(config: Config, work: Callable[[Transaction], T]) -> T:

@@ -90,7 +90,7 @@ async def _registering(config: Config, issuer: IssuerConfig) -> list[Finding]:
 
     _refuse_other_user(config)
     seal = Seal(PkiFolder(folder=config.pki_dir).store_key())
-    store = opening.open_store(config)
+    store = opening.open_store(config, followed=config.zone_elsewhere)
     try:
         settings, key_pem = await issuer_settings(issuer, store, seal)
         findings = [finding async for finding in check_issuer(issuer, key_pem, settings)]

@@ -27,10 +27,6 @@ class Where(Protocol):
     def database_url(self) -> str:
         """PostgreSQL's URL, with its password; empty: SQLite."""
 
-    @property
-    def zone_elsewhere(self) -> bool:
-        """Whether other servers hold the zone, for whom changes have to be noted."""
-
 
 class Store(Protocol):
     """What each of the stores is. `survey` may take seconds and holds up nobody."""
@@ -44,10 +40,13 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
-def open_store(where: Where) -> Store:
-    """Open the store, and make the tables of a new one; raises `StoreUnavailable`, or as `schema.check_version`."""
+def open_store(where: Where, *, followed: bool = False) -> Store:
+    """Open the store, and make the tables of a new one; raises `StoreUnavailable`, or as `schema.check_version`.
+
+    `followed`: other servers hold the zone, for whom what changes in it is noted; in PostgreSQL it always is.
+    """
     if not where.database_url:
-        return SqliteStore.open(where.database, followed=where.zone_elsewhere)
+        return SqliteStore.open(where.database, followed=followed)
     need_driver()
     from otscert.store.postgresql import PostgresStore  # noqa: PLC0415 - an extra
 

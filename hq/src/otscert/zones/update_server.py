@@ -82,7 +82,7 @@ class UpdateServer:
         except TimeoutError:
             raise UpdateError("no answer", f"{self.shown} did not answer within {self.answer_s:.0f} s") from None
         except (OSError, EOFError) as error:
-            why = f"{self.shown} cannot be reached ({error or type(error).__name__}): is a name server running there?"
+            why = f"{self.shown} cannot be reached ({str(error) or type(error).__name__}): is a name server running there?"
             raise UpdateError("no answer", why) from error
         self._judge(answer, request_id=request[:2], mac=mac)
 
@@ -120,7 +120,7 @@ class UpdateServer:
 def signed(message: bytes, key: dns.tsig.Key, *, now_s: int) -> tuple[bytes, bytes]:
     """Give a message a new ID and a signature as its last record; returns it, and its MAC to judge the answer by."""
     request = secrets.token_bytes(2) + message[2:]
-    unsigned = dns.rdtypes.ANY.TSIG.TSIG(
+    unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]
         dns.rdataclass.ANY,
         dns.rdatatype.TSIG,
         key.algorithm,
@@ -131,12 +131,12 @@ def signed(message: bytes, key: dns.tsig.Key, *, now_s: int) -> tuple[bytes, byt
         dns.rcode.NOERROR,
         b"",
     )
-    rdata, _ = dns.tsig.sign(request, key, unsigned, now_s, b"")
+    rdata, _ = dns.tsig.sign(request, key, unsigned, now_s, b"")  # type: ignore[no-untyped-call]
     octets = rdata.to_wire()
     # RFC 8945 5.1: the TSIG record is the last one of the additional section, counted there.
     count = (int.from_bytes(request[_ADCOUNT]) + 1).to_bytes(2)
     head = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(octets))
-    return request[:10] + count + request[12:] + key.name.to_wire() + head + octets, rdata.mac
+    return b"".join((request[:10], count, request[12:], key.name.to_wire() or b"", head, octets)), rdata.mac
 
 
 async def _exchange(host: str, port: int, request: bytes) -> bytes:
