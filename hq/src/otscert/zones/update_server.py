@@ -82,7 +82,7 @@ class UpdateServer:
         except TimeoutError:
             raise UpdateError("no answer", f"{self.shown} did not answer within {self.answer_s:.0f} s") from None
         except (OSError, EOFError) as error:
-            why = f"{self.shown} cannot be reached ({str(error) or type(error).__name__}): is a name server running there?"
+            why = f"{self.shown} cannot be reached ({type(error).__name__} {error}): does a name server run there?"
             raise UpdateError("no answer", why) from error
         self._judge(answer, request_id=request[:2], mac=mac)
 
