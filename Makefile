@@ -13,6 +13,8 @@ TEST_STEPS := format-check lint-hq lint-agent types contracts pytest
 TEST_WORKERS ?= 4
 TEST_TIMEOUT_S ?= 120
 PYTEST_ARGS ?=
+# How long `make fuzz` looks at each of its targets.
+FUZZ_S ?= 60
 # Pins that still fit are kept; PIN_ARGS=--upgrade takes the newest of everything.
 PIN_ARGS ?=
 
@@ -21,7 +23,7 @@ export UV_SYSTEM_CERTS ?= true
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 unexport PYTHONPATH PYTHONHOME
 .DEFAULT_GOAL := help
-.PHONY: help install parts test test-zone lint fmt types contracts demo bench lab pins year clean $(TEST_STEPS)
+.PHONY: help install parts test test-zone fuzz lint fmt types contracts demo bench lab pins year clean $(TEST_STEPS)
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +38,13 @@ test: install parts ## everything that CI runs: format, lint, types, import cont
 
 test-zone: install parts ## the zone alone (part of make test): the RFCs' rules, other servers beside it, bad input
 	@$(BIN)/python -m pytest -p tests.harness.nothing_skipped -n $(TEST_WORKERS) --dist worksteal --timeout $(TEST_TIMEOUT_S) hq/tests/zones tests/zone $(PYTEST_ARGS)
+
+fuzz: install ## atheris looks for octets that break the name server, FUZZ_S (60) seconds a target; crashes are kept in .fuzz
+	@$(UV) pip install --quiet --target .fuzz/lib --require-hashes -r requirements/fuzz.txt
+	@for name in responder front cookie edns; do \
+	  echo "fuzz: $$name"; \
+	  PYTHONPATH=.fuzz/lib:. $(BIN)/python -m tests.zone.fuzz $$name .fuzz $(FUZZ_S) || exit; \
+	done
 
 lint: format-check lint-hq lint-agent ## ruff: format, HQ and tests (Python 3.11), agent (3.9)
 
@@ -64,7 +73,7 @@ lab: install ## the twin laboratory: one image booted twice without randomness (
 	@$(BIN)/python -m lab
 
 pins: install ## write the pins anew: Python packages (requirements/*.txt) and Debian packages (parts/pins.toml)
-	@for name in uv runtime dev; do \
+	@for name in uv runtime dev fuzz; do \
 	  echo "pins: requirements/$$name.txt"; \
 	  $(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-emit-find-links \
 	    --python-version 3.11 $(PIN_ARGS) requirements/$$name.in -o requirements/$$name.txt || exit; \
@@ -73,7 +82,7 @@ pins: install ## write the pins anew: Python packages (requirements/*.txt) and D
 	@$(BIN)/python -m parts.pin
 
 clean: ## remove what these commands made: .venv, .parts, caches
-	rm -rf $(VENV) .parts .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .parts .fuzz .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 format-check: install
