@@ -35,7 +35,10 @@ class Question:
 
 
 def by_dnspython(question: Question, port: int) -> Reply:
-    options = [dns.edns.GenericOption(*question.option)] if question.option else []
+    options: list[dns.edns.Option] = []
+    if question.option is not None:
+        code, data = question.option
+        options.append(dns.edns.GenericOption(dns.edns.OptionType.make(code), data))
     query = dns.message.make_query(
         question.name,
         question.rtype,

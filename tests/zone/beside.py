@@ -26,7 +26,8 @@ def zone_file(zone: Zone) -> str:
 
 def _line(record: Rr) -> str:
     owner, _ = dns.name.from_wire(record.owner, 0)
-    data = dns.rdata.from_wire(dns.rdataclass.IN, record.rtype, record.rdata, 0, len(record.rdata))
+    rtype = dns.rdatatype.RdataType.make(record.rtype)
+    data = dns.rdata.from_wire(dns.rdataclass.IN, rtype, record.rdata, 0, len(record.rdata))
     return f"{owner} {record.ttl_s} IN {dns.rdatatype.to_text(data.rdtype)} {data}\n"
 
 

@@ -94,9 +94,9 @@ def seeds() -> list[bytes]:
     for name, rtype in (("both", "A"), ("_acme-challenge.huge", "TXT"), ("unknown", "A"), ("fresh", "AAAA")):
         query = dns.message.make_query(f"{name}.{ORIGIN}", rtype, use_edns=-1)
         found.append(query.to_wire())
-        query.use_edns(0, payload=4096, options=[dns.edns.GenericOption(10, b"12345678")])
+        query.use_edns(0, payload=4096, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")])
         found.append(query.to_wire())
-        query.use_edns(0, payload=512, options=[dns.edns.GenericOption(10, bytes(24))])
+        query.use_edns(0, payload=512, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, bytes(24))])
         found.append(query.to_wire())
         query.use_tsig(key)
         found.append(query.to_wire())
