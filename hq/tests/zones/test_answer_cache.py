@@ -11,7 +11,7 @@ from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.zones.cache import AnswerCache, Remembered
 from otscert.zones.zone import Zone
 
-ANSWER = Remembered(b"", 0, b"", [0])
+ANSWER = Remembered(b"", 0, b"", [0], [True])
 
 
 def names_in(cache: AnswerCache) -> int:

@@ -14,19 +14,33 @@ from typing import NamedTuple
 class Remembered(NamedTuple):
     """All of an answer but its id and question: the header behind the id, and the sections.
 
-    `origin_offset` is 0 for an answer with records; else the SOA for that offset goes in front of `tail`.
+    `origin_offset` is 0 for an answer with records; else the SOA for that offset goes in front of `tail`. `stands` is
+    emptied when the zone forgets the answer.
     """
 
     head: bytes
     origin_offset: int
     tail: bytes
     counter: list[int]
+    stands: list[bool]
+
+
+class Whole(NamedTuple):
+    """An answer as it went out but for its id; good as long as `stands` is not empty."""
+
+    octets: bytes
+    counter: list[int]
+    stands: list[bool]
 
 
 class AnswerCache:
-    """From a name, lower-cased on the wire, to its answers by everything else that the query said."""
+    """From a name, lower-cased on the wire, to its answers by everything else that the query said.
 
-    __slots__ = ("_entries", "_entries_per_generation", "_older", "recent")
+    `whole` knows some of these answers by the query as it came, without its id: what is asked again and again in the
+    same letters is then found in one step.
+    """
+
+    __slots__ = ("_entries", "_entries_per_generation", "_older", "recent", "whole")
 
     def __init__(self, *, entries_per_generation: int) -> None:
         self._entries_per_generation = entries_per_generation
@@ -36,12 +50,20 @@ class AnswerCache:
         """Forget everything."""
         self.recent: dict[bytes, dict[bytes, Remembered]] = {}
         self._older: dict[bytes, dict[bytes, Remembered]] = {}
+        self.whole: dict[bytes, Whole] = {}
         self._entries = 0
 
     def forget(self, name: bytes) -> None:
         """Forget all answers of one name."""
-        self.recent.pop(name, None)
-        self._older.pop(name, None)
+        for generation in (self.recent, self._older):
+            for answer in generation.pop(name, {}).values():
+                answer.stands.clear()
+
+    def remember_whole(self, query: bytes, answer: bytes, known: Remembered) -> None:
+        """Keep an answer as it goes out, with its id, for queries that are the same but for theirs."""
+        if len(self.whole) >= self._entries_per_generation:
+            self.whole.clear()
+        self.whole[query[2:]] = Whole(answer[2:], known.counter, known.stands)
 
     def remember(self, name: bytes, key: bytes, answer: Remembered) -> None:
         """Keep one answer beside those of its name; at the bound, what only the older generation knows is forgotten."""
@@ -52,6 +74,8 @@ class AnswerCache:
         answers[key] = answer
         self._entries += 1
         if self._entries >= self._entries_per_generation:
+            # What is dropped here could not be told any more that the zone has forgotten it.
+            self.whole.clear()
             self._older = self.recent
             self.recent = {}
             self._entries = 0

@@ -36,6 +36,10 @@ class Responder:
         `size_limit` is what the transport carries in octets, 512 or more; None means TCP. Over UDP the answer obeys
         the query's EDNS size as well.
         """
+        whole = self._cache.whole.get(query[2:])
+        if whole is not None and whole[2]:
+            whole[1][0] += 1
+            return query[:2] + whole[0]
         # A name of this zone holds no zero octet, so the first one ends it. Length octets are below "A": lower() leaves
         # them alone, and a name that is equal octet by octet to one that was parsed properly is that name.
         end = query.find(0, 12) + 1
@@ -43,11 +47,13 @@ class Responder:
         if answers is not None:
             known = answers.get(query[2:12] + query[end:])
             if known is not None:
-                head, origin_offset, tail, counter = known
+                head, origin_offset, tail, counter, _ = known
                 counter[0] += 1
                 if origin_offset:
                     return query[:2] + head + query[12 : end + 4] + self._serials.negative_soa[origin_offset] + tail
-                return query[:2] + head + query[12 : end + 4] + tail
+                answer = query[:2] + head + query[12 : end + 4] + tail
+                self._cache.remember_whole(query, answer, known)
+                return answer
         return self._answer_anew(query, size_limit)
 
     def truncated(self, query: bytes) -> bytes | None:
@@ -114,7 +120,7 @@ class Responder:
         tail = answer.octets + additional.octets + opt
         if self._worth_remembering(question, edns, len(query), found, needed_bytes + len(additional.octets)):
             key = query[2:12] + query[question.end - 4 :]
-            self._cache.remember(question.name, key, Remembered(head[2:], soa_offset, tail, counter))
+            self._cache.remember(question.name, key, Remembered(head[2:], soa_offset, tail, counter, [True]))
         return head + query[12 : question.end] + authority + tail
 
     def _find(self, question: wire.Question, origin_start: int) -> Found:
