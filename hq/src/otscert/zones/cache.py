@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+# Resolvers differ in flags and EDNS sizes; whoever asks for one name in more ways than all of them makes them up.
+_MOST_WAYS = 256
+
 
 class Remembered(NamedTuple):
     """All of an answer but its id and question: the header behind the id, and the sections.
@@ -71,6 +74,10 @@ class AnswerCache:
         if answers is None:
             answers = self.recent[name] = self._older.pop(name, {})
             self._entries += len(answers)
+        if len(answers) >= _MOST_WAYS:
+            # A name that is asked for in every generation would otherwise carry all its answers along for ever.
+            self.forget(name)
+            answers = self.recent[name] = {}
         answers[key] = answer
         self._entries += 1
         if self._entries >= self._entries_per_generation:
