@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import re
@@ -43,6 +44,8 @@ class Served:
 async def serving(folder: Path, ca: ScriptedCa, dns_port: int) -> AsyncIterator[Served]:
     device_port = free_port()
     (folder / "ca.pem").write_text(ca.trust_pem)
+    (folder / "tsig.key").write_text(base64.b64encode(bytes(32)).decode())
+    (folder / "tsig.key").chmod(0o600)
     pki = PkiFolder(folder=folder / "data" / "pki")
     pki.create(zone="boxes.example.com", hosts=(HOST,), passphrase=None, now_s=int(time.time()))
     (folder / "otscert.toml").write_text(
@@ -62,6 +65,12 @@ async def serving(folder: Path, ca: ScriptedCa, dns_port: int) -> AsyncIterator[
         terms_agreed = true
         [model.box]
         policies = ["open"]
+        computed_names = false
+        [tsig.otscert]
+        secret_file = "tsig.key"
+        [secondary.fra]
+        servers = ["{HOST}:{free_port()}"]
+        key = "otscert"
         """
     )
     process = await asyncio.create_subprocess_exec(
@@ -144,6 +153,11 @@ async def test_what_is_told_is_what_happened(hq: Served) -> None:
     assert value(found, "ca_requests_total", issuer="scripted", outcome="2xx") >= 6 * BOXES
     assert value(found, "ca_requests_total", issuer="scripted", outcome="unreachable") == 0
     assert value(found, "dns_answers_total", type="TXT", rcode="NOERROR") >= BOXES
+    assert began_s - 1 <= value(found, "zone_serial")
+    # Nobody listens where the secondary would.
+    behind = [seconds for (name, _), seconds in found.items() if name == "otscert_secondary_behind_seconds"]
+    assert len(behind) == 1
+    assert not [name for name, _ in found if name == "otscert_secondary_serial"]
     assert began_s - 1 <= value(found, "issuer_last_success_timestamp_seconds", issuer="scripted") <= time.time() + 1
     # What is counted from the store comes with its next count.
     group = {"state": "active", "model": "box", "policy": "open", "contribution": "open"}

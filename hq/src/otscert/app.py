@@ -144,8 +144,8 @@ async def serve(
             heartbeat.take_on(keep=worker.keep, shared=worker.share_among)
         metrics = await start_metrics(
             parts,
-            answers=zone.counters,
-            name_server=dns.server if dns else None,
+            zone=zone,
+            dns=dns,
             room=api.room if api else None,
             events_after=events_after,
             stack=stack,

@@ -133,6 +133,11 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     await store.close()
 
 
+class NoZone:
+    counters = AnswerCounters()
+    serial = 1
+
+
 class NoServer:
     open_connections = 0
     unsent = 0
@@ -143,8 +148,9 @@ def scraping(folder: Path, store: SqliteStore) -> Scraping:
         clock=TestClock(),
         issuers=["ca"],
         counts=Counts(),
-        answers=AnswerCounters(),
+        zone=NoZone(),
         name_server=NoServer(),
+        secondaries=tuple,
         room=Room(),
         pki=PkiFolder(folder=folder / "pki"),
         database=folder / "hq.db",

@@ -33,3 +33,16 @@ def test_a_plain_secondary_is_refused_with_both_ways_out(installed: Installation
 @pytest.mark.parametrize(("computes", "computed"), [("true", "true"), ("false", "false")])
 def test_either_way_out_is_taken(installed: Installation, computes: str, computed: str) -> None:
     assert with_secondary(installed, computes=computes, computed=computed).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "warned"), [("", True), ('"192.0.2.54:53"', True), ('"192.0.2.54:53", "192.0.2.53:53"', False)]
+)
+def test_a_secondary_that_no_order_waits_for_is_a_warning(installed: Installation, named: str, *, warned: bool) -> None:
+    text = installed.config.read_text()
+    assert "[zone]\n" in text
+    installed.config.write_text(text.replace("[zone]\n", f"[zone]\ncheck_servers = [{named}]\n"))
+    done = with_secondary(installed, computes="false", computed="false")
+    assert done.returncode == 0
+    shown = done.stdout + done.stderr
+    assert ("zone.check_servers does not name the secondary 192.0.2.53:53" in shown) is warned

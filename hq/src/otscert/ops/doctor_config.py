@@ -33,6 +33,7 @@ def setting_warnings(config: Config) -> list[Finding]:
         *_issuers(config),
         *_listeners(config),
         *_zone(config),
+        *_secondaries(config),
         *_processes(config),
         *_glue(config),
         *_answering(config),
@@ -196,6 +197,25 @@ def _zone(config: Config) -> Iterator[Finding]:
             why="RFC 1034 4.1 asks for two, some parent zones insist, and one that is down takes every box's name away",
             mend="add a second address or machine to zone.name_servers",
         )
+
+
+def _secondaries(config: Config) -> Iterator[Finding]:
+    """Secondaries that answer in public, of which nobody waits until they have a challenge."""
+    servers = sorted({server for each in config.dns.secondaries for server in each.servers})
+    missing = [_written(server) for server in servers if server not in config.zone.check_servers]
+    if missing:
+        named = [f'"{each}"' for each in (*map(_written, config.zone.check_servers), *missing)]
+        yield warning(
+            "zone.check_servers.secondaries",
+            f"zone.check_servers does not name the secondary {', '.join(missing)}",
+            why="a CA that asks it may be told of a challenge before it has it: that order fails and counts as one",
+            mend=f"zone.check_servers = [{', '.join(named)}], and every other public name server",
+        )
+
+
+def _written(server: tuple[str, int]) -> str:
+    host, port = server
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _answering(config: Config) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ from otscert.service.zone_following import ZoneFollower, boxes_of
 from otscert.service.zone_serial import SerialKeeper
 from otscert.store.transaction import Transaction
 from otscert.zones.errors import ListenError
-from otscert.zones.notify import Notifier, Told
+from otscert.zones.notify import Notifier, Standing, Told
 from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.transfer import Transfers
@@ -47,6 +47,8 @@ class RunningDns:
     server: DnsServer
     reload: Callable[[], Awaitable[None]]
     works: Works
+    secondaries: Callable[[], list[Standing]]
+    """How far the servers of the secondaries are."""
 
 
 async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningDns:
@@ -72,9 +74,12 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
         shower = CheckShower(store=parts.store, zone=parts.zone)
         await shower.look()
         works.append(shower.work)
+    notifier, transfers = _secondaries(parts, zone)
+    if notifier.servers:
+        works.append(notifier.work)
     server = DnsServer(
         zone,
-        signed=_secondaries(parts, zone, works),
+        signed=transfers,
         cookie_secret=hmac.digest(parts.pki.store_key(), b"otscert/v1/dns-cookies", "sha256"),
         rate_limit_per_s=parts.config.dns.rate_limit_per_s,
         share_port=parts.config.dns.share_port,
@@ -86,14 +91,12 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
             await server.start(host, port)
         except ListenError as error:
             raise CannotStart(f"{error}; the setting is listen.dns") from error
-    return RunningDns(server=server, reload=reload, works=works)
+    return RunningDns(server=server, reload=reload, works=works, secondaries=notifier.standings)
 
 
-def _secondaries(parts: Parts, zone: Zone, works: Works) -> Transfers | None:
-    """What answers the configured secondaries, and tells them of changes; None without any, which costs nothing."""
+def _secondaries(parts: Parts, zone: Zone) -> tuple[Notifier, Transfers | None]:
+    """Who tells the configured secondaries of changes, and what answers them; without any that is nobody, and None."""
     secondaries = parts.config.dns.secondaries
-    if not secondaries:
-        return None
     keys = {
         each.name: TsigKey(name=each.key.name, algorithm=each.key.algorithm, secret=each.key.secret)
         for each in secondaries
@@ -101,8 +104,10 @@ def _secondaries(parts: Parts, zone: Zone, works: Works) -> Transfers | None:
     servers = [
         Told(secondary=each.name, server=server, key=keys[each.name]) for each in secondaries for server in each.servers
     ]
-    works.append(Notifier(zone, servers, now_s=_now_s).work)
-    return Transfers(zone, Keys(keys.values()), answer=zone.answer, now_s=_now_s)
+    notifier = Notifier(zone, servers, now_s=_now_s)
+    # Without secondaries there is no journal, which costs nothing.
+    transfers = Transfers(zone, Keys(keys.values()), answer=zone.answer, now_s=_now_s) if secondaries else None
+    return notifier, transfers
 
 
 def _now_s() -> int:

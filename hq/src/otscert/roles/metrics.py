@@ -7,19 +7,19 @@ from functools import partial
 
 from otscert.api.metrics.overview import Overviews
 from otscert.api.metrics.page import MOST_CONNECTIONS, metrics_app
-from otscert.api.metrics.scrape import NameServer, Places, Scraping
+from otscert.api.metrics.scrape import NumberedZone, Places, Scraping
 from otscert.api.room import Room
 from otscert.api.server import HttpServer
+from otscert.roles.dns import RunningDns
 from otscert.roles.parts import Parts, port_problem
 from otscert.service.budget_levels import shared_levels
-from otscert.zones.counters import AnswerCounters
 
 
 async def start_metrics(
     parts: Parts,
     *,
-    answers: AnswerCounters,
-    name_server: NameServer | None,
+    zone: NumberedZone,
+    dns: RunningDns | None,
     room: Places | None,
     events_after: int,
     stack: AsyncExitStack,
@@ -30,8 +30,9 @@ async def start_metrics(
         clock=parts.hq.clock,
         issuers=[each.name for each in config.issuers],
         counts=parts.counts,
-        answers=answers,
-        name_server=name_server,
+        zone=zone,
+        name_server=dns.server if dns else None,
+        secondaries=dns.secondaries if dns else tuple,
         room=room,
         pki=parts.pki,
         database=config.database,

@@ -37,6 +37,19 @@ class Told:
     acknowledged: int | None = None
     unanswered: int = 0
     """NOTIFYs since its last answer."""
+    behind_since_s: int | None = None
+    """Unix time of the first change that it has not acknowledged; None: it has acknowledged the zone's serial."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a server is; `acknowledged` is None until it has answered once, `behind_s` 0 when it has all."""
+
+    secondary: str
+    server: str
+    """As in `host:port`."""
+    acknowledged: int | None
+    behind_s: int
 
 
 class Notifier:
@@ -48,6 +61,20 @@ class Notifier:
         self._now_s = now_s
         self._moved = [asyncio.Event() for _ in self.servers]
         zone.on_move(self._wake)
+        self._fall_behind()
+
+    def standings(self) -> list[Standing]:
+        """How far every server is now."""
+        now_s = self._now_s()
+        return [
+            Standing(
+                secondary=told.secondary,
+                server=_address(told),
+                acknowledged=told.acknowledged,
+                behind_s=0 if told.behind_since_s is None else max(0, now_s - told.behind_since_s),
+            )
+            for told in self.servers
+        ]
 
     async def work(self) -> None:
         """Tell them until cancelled."""
@@ -55,7 +82,13 @@ class Notifier:
             for told, moved in zip(self.servers, self._moved, strict=True):
                 group.create_task(self._keep_told(told, moved))
 
+    def _fall_behind(self) -> None:
+        for told in self.servers:
+            if told.behind_since_s is None:
+                told.behind_since_s = self._now_s()
+
     def _wake(self) -> None:
+        self._fall_behind()
         for moved in self._moved:
             moved.set()
 
@@ -89,6 +122,8 @@ class Notifier:
         if told.acknowledged is None or told.unanswered >= _SILENT_AFTER:
             _log.info("zone.secondary_heard", extra={**_shown(told), "serial": serial})
         told.acknowledged, told.unanswered = serial, 0
+        # It may have moved on while the answer was on its way.
+        told.behind_since_s = None if serial == self._zone.serial else self._now_s()
 
     async def _exchange(self, told: Told) -> None:
         signer = Signer(made(told.key), b"")
@@ -132,5 +167,9 @@ class _Answers(asyncio.DatagramProtocol):
 
 
 def _shown(told: Told) -> dict[str, object]:
+    return {"secondary": told.secondary, "server": _address(told)}
+
+
+def _address(told: Told) -> str:
     host, port = told.server
-    return {"secondary": told.secondary, "server": f"{host}:{port}"}
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -9,6 +9,7 @@ from prometheus_client.core import Metric
 from otscert.api.metrics.families import counter, gauge, histogram
 from otscert.counting import Counts
 from otscert.zones.counters import AnswerCounters
+from otscert.zones.notify import Standing
 
 _MESSAGES = ("hello", "enroll", "checkin", "order")
 _CA_OUTCOMES = ("2xx", "4xx", "5xx", "429", "unreachable", "unusable")
@@ -84,3 +85,21 @@ def dns(answers: AnswerCounters, *, connections: int, unsent: int) -> Iterator[M
         "standing",
     )
     yield gauge("dns_connections", "Open TCP connections to the name server.", {(): connections})
+
+
+def secondaries(serial: int, standings: Sequence[Standing]) -> Iterator[Metric]:
+    yield gauge("zone_serial", "The serial of the zone's SOA.", {(): serial})
+    yield gauge(
+        "secondary_serial",
+        "The newest serial of which the server took NOTIFY; no series when it has taken none yet.",
+        {(each.secondary, each.server): each.acknowledged for each in standings if each.acknowledged is not None},
+        "secondary",
+        "server",
+    )
+    yield gauge(
+        "secondary_behind_seconds",
+        "For how long there have been changes of which the server did not take NOTIFY; 0: it took the newest.",
+        {(each.secondary, each.server): each.behind_s for each in standings},
+        "secondary",
+        "server",
+    )

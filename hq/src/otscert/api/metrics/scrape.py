@@ -30,6 +30,7 @@ from otscert.pki.files import PkiError, PkiFolder
 from otscert.service.ports import Clock
 from otscert.store.errors import StoreUnavailable
 from otscert.zones.counters import AnswerCounters
+from otscert.zones.notify import Standing
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,16 @@ class NameServer(Protocol):
 
     @property
     def unsent(self) -> int: ...
+
+
+class NumberedZone(Protocol):
+    """The zone as far as it is counted."""
+
+    @property
+    def counters(self) -> AnswerCounters: ...
+
+    @property
+    def serial(self) -> int: ...
 
 
 class Places(Protocol):
@@ -57,8 +68,10 @@ class Scraping:
     clock: Clock
     issuers: Sequence[str]
     counts: Counts
-    answers: AnswerCounters
+    zone: NumberedZone
     name_server: NameServer | None
+    secondaries: Callable[[], Sequence[Standing]]
+    """How far the servers of secondaries are."""
     room: Places | None
     """None: this process does not have that role."""
     pki: PkiFolder
@@ -85,8 +98,9 @@ class Scraping:
         families += of_process.counted(self.counts, issuers=self.issuers, last_issued=last_issued)
         if self.name_server is not None:
             families += of_process.dns(
-                self.answers, connections=self.name_server.open_connections, unsent=self.name_server.unsent
+                self.zone.counters, connections=self.name_server.open_connections, unsent=self.name_server.unsent
             )
+            families += of_process.secondaries(self.zone.serial, self.secondaries())
         if self.room is not None:
             families.append(gauge("device_connections", "Open connections to the device API.", {(): len(self.room)}))
         return await asyncio.to_thread(self._write, families, accept)
