@@ -37,6 +37,13 @@ POSTED = Posted(id="m1", channel="mail", message="{}", created_s=1, until_s=9, n
 KEY = KeyIndex(spki_sha256=b"s", x_coordinate=b"x")
 PROCESS = Process(id="p1", host="h", pid=1, roles="api", key_check="k", started_s=1, seen_s=1)
 INCIDENT = Incident(id="i1", reason="", filter="{}", revoke_reason=None, started_s=1)
+
+
+def _swept(transaction: Transaction) -> int:
+    transaction.challenges.put("zone-check 1 x", "zone-check", ["v"])
+    return transaction.challenges.sweep_checks(now_s=10_000)
+
+
 CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.add": lambda t: t.accounts.add(Account(issuer="c", directory_url="u", key_sealed=b"", url=""), now_s=1),
     "accounts.get": lambda t: t.accounts.get("c"),
@@ -142,10 +149,7 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "certificates.seen_served": lambda t: t.certificates.seen_served("00", device_id="d1", now_s=1),
     "challenges.put": lambda t: t.challenges.put("o1", "label", ["v"]),
     "challenges.of_checks": lambda t: t.challenges.of_checks(),
-    "challenges.sweep_checks": lambda t: (
-        t.challenges.put("zone-check 1 x", "zone-check", ["v"]),
-        t.challenges.sweep_checks(now_s=10_000),
-    ),
+    "challenges.sweep_checks": _swept,
     "challenges.drop": lambda t: t.challenges.drop("o1"),
     "events.append": lambda t: t.events.append("k", now_s=1),
     "events.sweep": lambda t: t.events.sweep(before_s=1),

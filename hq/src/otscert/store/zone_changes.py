@@ -100,7 +100,7 @@ class ZoneChanges:
 
     def forget(self) -> None:
         """Forget all: nobody follows, so the next changes are not written, and numbers of before are unknown."""
-        self._sql("DELETE FROM zone_change")
+        self._sql("DELETE FROM zone_change WHERE number <= ?", (self.last(),))
 
     def sweep(self) -> int:
         """Forget all but the newest; the last one always stays. Returns how many."""
