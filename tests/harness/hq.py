@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from otscert.api.device.routes import DeviceApi
-from otscert.api.http import BODY_S
+from otscert.api.http import BODY_S, Network
 from otscert.api.room import Room
 from otscert.api.server import HEAD_S, HttpsServer
 from otscert.ca.connect import open_issuer
@@ -187,6 +187,8 @@ class HqOptions:
     limits: Limits = NONE_KNOWN
     """What HQ believes that the CA allows."""
 
+    trusted_proxies: Sequence[Network] = ()
+
 
 @dataclass(slots=True, kw_only=True)
 class RunningHq:
@@ -273,7 +275,7 @@ async def run_hq(options: HqOptions) -> AsyncIterator[RunningHq]:
             ),
             checkin=CheckingIn(hq=hq, zone=zone, seal=seal, signals=signals),
             orders=OrderPolling(hq=hq, store=store, signals=signals, conversation=conversation, zone=zone),
-            trusted_proxies=(),
+            trusted_proxies=options.trusted_proxies,
             body_s=options.body_s,
         )
         switch.app = api.app()

@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from otscert.acme.certificate import Chain
 from otscert.acme.fault import Fault, Remedy, Whose
+from otscert.domain.device import Device, DeviceState
 from otscert.domain.order import Order, OrderEvent
 from otscert.service.context import Hq
 from otscert.service.learning import learn_success
 from otscert.service.outcomes import IssuanceError
 from otscert.service.ports import Store, ZonePublisher
+from otscert.service.publish import published_addresses, shown
 from otscert.service.retirement import SUPERSEDED, ask_to_revoke
 from otscert.service.standing import is_nobodys
 from otscert.store.certificates import Certificate
@@ -35,7 +37,8 @@ class Receiving:
         now_s = self.hq.now_s()
         certificate = self._certificate(order, chain, now_s=now_s)
 
-        def finish(transaction: Transaction) -> tuple[Order, list[tuple[str, str]]]:
+        def finish(transaction: Transaction) -> tuple[Order, Device | None, list[tuple[str, str]]]:
+            behind = None
             issued = transaction.orders.advance(
                 order, OrderEvent.ISSUE, certificate_sha256=certificate.sha256, reason="issued"
             )
@@ -44,6 +47,7 @@ class Receiving:
                 transaction.certificates.add(replace(certificate, replaced=True, ari_next_poll_s=None))
                 self._revoke_by_policy(transaction, order, certificate, now_s=now_s)
             else:
+                behind = self._behind(transaction, order)
                 transaction.certificates.add(certificate)
                 transaction.devices.count_unserved(order.device_id)
             learn_success(transaction, order.issuer, names=order.names, now_s=now_s)
@@ -59,12 +63,25 @@ class Receiving:
                     "too_late": nobodys,
                 },
             )
-            return issued, transaction.challenges.drop(order.id)
+            return issued, behind, transaction.challenges.drop(order.id)
 
-        issued, values = await self.store.write(finish)
+        issued, behind, values = await self.store.write(finish)
+        # Nothing is awaited from here on: a box that calls after that commit is entered into the zone after this.
+        if behind is not None:
+            model = self.hq.models[behind.model]
+            addresses = published_addresses(model, behind.addresses)
+            self.zone.activate(behind.label, addresses, shown(model, serves=False))
         for label, value in values:
             self.zone.drop_txt(label, value)
         return issued
+
+    def _behind(self, transaction: Transaction, order: Order) -> Device | None:
+        """The box, if the zone says that it can be reached by HTTPS: what it presents is not the newest any more."""
+        device = transaction.devices.get(order.device_id)
+        model = self.hq.models.get(device.model) if device else None
+        if device is None or model is None or not model.https_record or device.serving_since_s is None:
+            return None
+        return device if device.in_dns and device.state is not DeviceState.RETIRED else None
 
     def _certificate(self, order: Order, chain: Chain, *, now_s: int) -> Certificate:
         return Certificate(
