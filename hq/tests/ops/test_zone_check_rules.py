@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import dns.flags
 import dns.message
@@ -17,6 +18,7 @@ from otscert.domain.admission import Naming
 from otscert.domain.names import RANDOM_BYTES, make_label
 from otscert.domain.zone_checks import LABEL, LONGEST_S, check_id, is_over
 from otscert.ops.doctor_finding import Finding
+from otscert.ops.parent_zone import Referral, ask_referral
 from otscert.ops.zone_check_caa import CaaAt, judge_caa
 from otscert.ops.zone_check_server import Report, ask_all, judge_server, judge_together, mixed
 
@@ -159,6 +161,37 @@ def test_a_server_that_errs_in_one_way_is_told_that_and_nothing_else(flaw: Flaw,
 
 def test_a_server_without_tcp_is_named() -> None:
     assert "zone.tcp" in kinds(judge_server(asyncio.run(probed(_nothing, tcp=False))))
+
+
+def test_an_answer_to_any_that_cannot_be_written_again_is_measured_as_it_came() -> None:
+    report = asyncio.run(probed(_nothing))
+    query = dns.message.make_query(".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 55]), dns.rdatatype.ANY).to_wire()
+    # SRV records whose targets are pointers: dnspython writes such names in full.
+    srv = b"\xc0\x0c\0\x21\0\1\0\0\0\x3c\0\x08" + bytes(4)
+    records = b"".join(srv + number.to_bytes(2) + b"\xc0\x0c" for number in range(3000))
+    answer = query[:2] + b"\x84\0\0\1\x0b\xb8\0\0\0\0" + query[12:] + records
+    assert "zone.any" in kinds(judge_server(replace(report, any_type=dns.message.from_wire(answer))))
+
+
+def test_a_parent_with_an_address_of_another_class_is_read_all_the_same() -> None:
+    class Parent(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            # One A record of class HS in the place of the OPT record.
+            glue = b"\xc0\x0c\0\1\0\4\0\0\0\x3c\0\4\x7f\0\0\1"
+            self.transport.sendto(data[:2] + b"\x80\0\0\1\0\0\0\0\0\1" + data[12:-11] + glue, addr)
+
+    async def asked() -> Referral:
+        endpoint = asyncio.get_running_loop().create_datagram_endpoint(Parent, local_addr=("127.0.0.1", 0))
+        transport, _ = await endpoint
+        try:
+            return await ask_referral(transport.get_extra_info("sockname"), "example.com", ORIGIN)
+        finally:
+            transport.close()
+
+    assert asyncio.run(asked()).glue == frozenset()
 
 
 def test_a_server_that_is_behind_and_one_with_other_name_servers_are_named() -> None:

@@ -14,6 +14,7 @@ import dns.exception
 import dns.message
 import dns.name
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
@@ -109,7 +110,7 @@ def _read(parent: str, origin: str, response: dns.message.Message) -> Referral:
         if rrset.rdtype == dns.rdatatype.NS and rrset.name == name:
             servers |= {plain(rdata.target) for rdata in rrset}
     for rrset in response.additional:
-        if rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+        if rrset.rdclass == dns.rdataclass.IN and rrset.rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             glue |= {(plain(rrset.name), rdata.address) for rdata in rrset}
     return Referral(parent=parent, servers=frozenset(servers), glue=frozenset(glue))
 

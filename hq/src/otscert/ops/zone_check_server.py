@@ -271,10 +271,12 @@ def _edns(report: Report) -> Iterator[Finding]:
 
 def _open(report: Report) -> Iterator[Finding]:
     said = report.any_type
-    if isinstance(said, dns.message.Message) and len(said.to_wire()) > _UDP_BYTES:
+    # As it came: to write it again could take more octets than a message has.
+    any_bytes = len(said.wire or b"") if isinstance(said, dns.message.Message) else 0
+    if any_bytes > _UDP_BYTES:
         yield warning(
             f"zone.any:{report.name}",
-            f"{report.name} answers ANY with {len(said.to_wire())} octets over UDP",
+            f"{report.name} answers ANY with {any_bytes} octets over UDP",
             why="with a forged sender that floods somebody else",
             mend="have it answer ANY with as little as it can (RFC 8482)",
         )
