@@ -27,6 +27,7 @@ from tests.harness.parts import require_part
 
 Installation = Any  # the class lives in conftest.py, which cannot be imported
 ZONE = "boxes.example.com"
+PERSIST = "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard"
 AWKWARD = 'a "quoted" value; with \\ and (brackets) $ @'
 
 
@@ -160,6 +161,8 @@ def test_settings_of_the_name_server_that_are_seldom_meant_are_warned_of(install
 @pytest.mark.parametrize("judge", ["named-checkzone", "nsd-checkzone"])
 def test_an_exported_zone_is_accepted_by_other_servers(installed: Installation, judge: str) -> None:
     command = require_part(judge)
+    issuers = (line for line in installed.config.read_text().splitlines() if line.startswith("[issuer."))
+    issuer = next(issuers).removeprefix("[issuer.").rstrip("]")
 
     def fill(transaction: Transaction) -> None:
         for number in range(3):
@@ -167,6 +170,8 @@ def test_an_exported_zone_is_accepted_by_other_servers(installed: Installation, 
         transaction.challenges.put("o1", "label-1", [AWKWARD, "x" * 300])
         transaction.challenges.put("o2", "away", ["of a box that is not in DNS"])
         transaction.zone_places.put("serial", 4_000_000_001)
+        transaction.persist.put(issuer, [PERSIST])
+        transaction.persist.put("gone", ["of an issuer that is not configured any more"])
 
     installed.database.parent.mkdir(exist_ok=True)
     rows(installed, fill)
@@ -179,6 +184,9 @@ def test_an_exported_zone_is_accepted_by_other_servers(installed: Installation, 
     text = file.read_text()
     assert "label-2 60 IN A 192.168.1.20" in text
     assert "_acme-challenge.away 10 IN TXT" in text
+    assert text.count(f'IN TXT "{PERSIST}"') == 3
+    assert f'_validation-persist.label-2 300 IN TXT "{PERSIST}"' in text
+    assert "not configured any more" not in text
     assert " 4000000001 3600 600 " in text
     # But for the moment in its first line, stdout gets the same.
     assert installed.call("zone", "export").stdout.splitlines()[1:] == text.splitlines()[1:]
