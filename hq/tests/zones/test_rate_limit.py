@@ -15,6 +15,8 @@ from otscert.zones.cookies import Cookies
 from otscert.zones.front import Front
 from otscert.zones.rate import RateLimit, network_text
 from otscert.zones.settings import ZoneSettings
+from otscert.zones.transfer import Transfers
+from otscert.zones.tsig import NOTAUTH, Keys, TsigKey
 from otscert.zones.zone import Zone
 
 NAME = "four.boxes.example.com"
@@ -95,6 +97,23 @@ def test_answers_to_garbage_count_and_are_never_larger_than_it(zone: Zone, garba
         assert answer is not None
         assert len(answer) <= len(garbage)
     assert zone.counters.limited == 3
+
+
+@pytest.mark.parametrize("owner", [b"\xc0\x0c", b"\x03abc\x00"])
+def test_an_answer_to_an_unknown_key_is_not_limited_and_never_larger_than_the_query(zone: Zone, owner: bytes) -> None:
+    keys = Keys([TsigKey(name="otscert", algorithm="hmac-sha256", secret=bytes(32))])
+    signed = Transfers(zone, keys, answer=zone.answer, now_s=lambda: 1_800_000_000)
+    front = Front(zone.responder, zone.counters, Cookies(bytes(32)), limit=RateLimit(1), signed=signed)
+    # RFC 8945 4.2: an algorithm, when, fudge, no MAC, an id, no error, no other data.
+    rdata = b"\x03abc\0" + bytes(6) + b"\1\x2c" + bytes(8)
+    query = bytearray(dns.message.make_query("a" * 63 + ".boxes.example.com", "SOA").to_wire())
+    query[10:12] = b"\0\1"
+    query += owner + b"\x00\xfa\x00\xff\0\0\0\0" + len(rdata).to_bytes(2) + rdata
+    for _ in range(3):
+        answer = front.datagram(bytes(query), "192.0.2.7")
+        assert answer is not None
+        assert len(answer) <= len(query)
+        assert answer[3] & 15 == NOTAUTH
 
 
 def test_a_large_answer_costs_ten(zone: Zone) -> None:

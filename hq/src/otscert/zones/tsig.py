@@ -150,11 +150,12 @@ def made(key: TsigKey) -> dns.tsig.Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Found:
-    """A message's TSIG, and where it starts."""
+    """A message's TSIG, where it starts, and how many octets the message has with it."""
 
     name: dns.name.Name
     rdata: TSIG
     start: int
+    message_bytes: int
 
     def without(self, message: bytes) -> bytes:
         """The message without its TSIG, under the id with which it came, which a forwarder may have changed."""
@@ -181,7 +182,7 @@ def _find(message: bytes) -> _Found | None:
                 raise MalformedMessageError("a TSIG is not the last record, or not of class ANY")
             with parser.restrict_to(size):
                 rdata = cast("TSIG", dns.rdata.from_wire_parser(dns.rdataclass.ANY, dns.rdatatype.TSIG, parser))
-            return _Found(name=name.canonicalize(), rdata=rdata, start=start)
+            return _Found(name=name.canonicalize(), rdata=rdata, start=start, message_bytes=len(message))
     except (dns.exception.DNSException, struct.error, ValueError) as error:
         raise MalformedMessageError(f"the message cannot be read: {type(error).__name__}") from error
     return None
@@ -198,7 +199,9 @@ def _refused(message: bytes, found: _Found, error: int) -> bytes:
     """An unsigned answer (RFC 8945 5.3.2: without key or with a wrong MAC it "MUST NOT" be signed)."""
     bare = _header_and_question(message, NOTAUTH)
     rdata = _rdata(found.rdata.algorithm, bare, signed_s=found.rdata.time_signed, error=error, other=b"")
-    return _with_record(bare, name_octets(found.name), rdata)
+    answer = _with_record(bare, name_octets(found.name), rdata)
+    # An owner that came as a pointer is written out. Nobody can be flooded with what is no larger than the query.
+    return answer if len(answer) <= found.message_bytes else bare
 
 
 def _header_and_question(message: bytes, rcode: int) -> bytes:
