@@ -100,7 +100,7 @@ async def process(url: str) -> AsyncIterator[Process]:
 async def until_connected(one: Process, other: Process) -> None:
     """Until signals come through from the one to the other, and the other's follower has heard the last of them."""
     with other.signals.listen("test") as heard:
-        listening = asyncio.create_task(heard(DEADLINE_S))
+        listening = asyncio.ensure_future(heard(DEADLINE_S))
         while not listening.done():
             one.signals.publish("test")
             await asyncio.wait({listening}, timeout=0.05)
@@ -115,7 +115,7 @@ def no_look(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_every_process_answers_a_challenge_soon_after_one_wrote_it(postgres_url: str) -> None:
     took_ms: list[float] = []
     async with asyncio.timeout(DEADLINE_S), process(postgres_url) as one, process(postgres_url) as other:
-        await one.store.write(lambda t: (t.devices.add(device()), t.orders.add(order())))
+        await one.store.write(fill)
         await until_connected(one, other)
         for number in range(CHALLENGES):
             value = f"value{number}"
@@ -126,6 +126,11 @@ async def test_every_process_answers_a_challenge_soon_after_one_wrote_it(postgre
             await one.store.write(lambda t: t.challenges.drop("o1"))
     took_ms.sort()
     print(f"\nfrom before the commit to both zones: p50 {took_ms[CHALLENGES // 2]:.1f} ms, p99 {took_ms[-1]:.1f} ms")  # noqa: T201
+
+
+def fill(transaction: Transaction) -> None:
+    transaction.devices.add(device())
+    transaction.orders.add(order())
 
 
 class Stall:
@@ -155,7 +160,7 @@ async def test_what_is_known_is_answered_while_the_database_stands_still_and_the
     with run_postgres() as server:
         url = server.create_database()
         async with asyncio.timeout(2 * DEADLINE_S), process(url) as writer, process(url) as one:
-            await writer.store.write(lambda t: (t.devices.add(device()), t.orders.add(order())))
+            await writer.store.write(fill)
             await until_connected(writer, one)
             await writer.put("known", of_order="o1")
             await one.until("known")
