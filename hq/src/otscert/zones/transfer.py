@@ -7,8 +7,9 @@ refuses transfers. Does not know sockets: a transfer over TCP is a generator tha
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Protocol
 
 import dns.exception
@@ -25,6 +26,10 @@ from otscert.zones.zone import Zone
 
 # Large enough that messages cost little, small enough that making one (1 ms) holds up nobody.
 MESSAGE_BYTES = 8_192
+# A secondary asks for one at a time; more are lost connections of its own, or others that share its key.
+MOST_PER_KEY = 3
+# RFC 1035 4.1.1: "unable to process this query"; unlike REFUSED it is no verdict on who asked.
+_SERVFAIL = 2
 # Messages with a wrong TSIG are logged no more often.
 _COMPLAINT_S = 60
 # The five numbers at an SOA's end begin with its serial.
@@ -50,9 +55,13 @@ class Transfers:
         self._answer = answer
         self._now_s = now_s
         self._complained_s = 0
+        self._running: Counter[str] = Counter()
 
     def __call__(self, query: bytes, client: str, size_limit: int | None) -> Answered:
-        """As `front.Signed` says."""
+        """As `front.Signed` says; the message has a header at least."""
+        if query[2] & wire.QR_BIT:
+            # Two servers that answered each other's refusals would never end.
+            return self._answer(query, size_limit=size_limit)
         try:
             opened = self._keys.open(query, now_s=self._now_s())
             if opened is None:
@@ -63,7 +72,7 @@ class Transfers:
             return error.answer
         except MalformedMessageError:
             return wire.header(query, rcode=wire.FORMERR, aa=False, counts=(0, 0, 0, 0))
-        if question.qtype not in (wire.AXFR, wire.IXFR):
+        if question.qtype not in (wire.AXFR, wire.IXFR) or opened.message[2] & wire.OPCODE_MASK:
             return self._signed(opened, question, size_limit)
         return self._transfer(opened, question, client, over_udp=size_limit is not None)
 
@@ -74,7 +83,9 @@ class Transfers:
             return self._refusal(opened, question, NOTAUTH)
         if question.qtype == wire.AXFR:
             # RFC 5936 4.2: there is no AXFR over UDP.
-            return self._refusal(opened, question, wire.REFUSED) if over_udp else self._whole(opened, question, client)
+            if over_udp:
+                return self._refusal(opened, question, wire.REFUSED)
+            return self._bounded(opened, question, self._whole(opened, question, client))
         return self._difference(opened, question, client, over_udp=over_udp)
 
     def _difference(self, opened: Opened, question: wire.Question, client: str, *, over_udp: bool) -> Answered:
@@ -87,10 +98,29 @@ class Transfers:
             return b"".join(self._sealed(opened, question, iter((soa,))))
         steps = self._journal.since(serial)
         if steps is None:
-            return self._whole(opened, question, client)
+            return self._bounded(opened, question, self._whole(opened, question, client))
         told = {"client": client, "tsig": opened.key, "from_serial": serial, "serial": self._zone.serial}
         _log.info("zone.transferred", extra={"kind": "IXFR", **told})
-        return _each(self._sealed(opened, question, _differences(soa, steps)))
+        return self._bounded(opened, question, _each(self._sealed(opened, question, _differences(soa, steps))))
+
+    async def _bounded(
+        self, opened: Opened, question: wire.Question, transfer: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        """The transfer, or SERVFAIL while the key has as many as it may: whoever asked comes again.
+
+        It is counted when it is asked for its first message: one that never is never ends either.
+        """
+        if self._running[opened.key] >= MOST_PER_KEY:
+            _log.warning("zone.transfers_many", extra={"tsig": opened.key, "most": MOST_PER_KEY})
+            yield self._refusal(opened, question, _SERVFAIL)
+            return
+        self._running[opened.key] += 1
+        try:
+            async with aclosing(transfer):
+                async for message in transfer:
+                    yield message
+        finally:
+            self._running[opened.key] -= 1
 
     async def _whole(self, opened: Opened, question: wire.Question, client: str) -> AsyncGenerator[bytes, None]:
         snapshot = self._zone.snapshot()

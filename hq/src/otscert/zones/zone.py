@@ -195,8 +195,9 @@ class Zone:
         unnumbered = {} if self._journal is None else dict(self._journal.unnumbered)
         top = list(unnumbered.pop(_TOP, self._records_of(_TOP)))
         top += [rr for name, node in self._content.fixed() if name for rr in rrs_of(name + self._origin, node)]
-        gone = [key for key in unnumbered if not self.rrs_of(key)]
-        snapshot = Snapshot(self.soa(), top, self._content.labels() + gone, self._records_of, unnumbered)
+        keys = self._content.labels()
+        keys += [key for key in unnumbered if not self.rrs_of(key)]
+        snapshot = Snapshot(self.soa(), top, keys, self._records_of, unnumbered)
         self._snapshots.append(snapshot)
         return snapshot
 
