@@ -77,3 +77,17 @@ async def test_a_global_address_is_published_while_the_box_that_called_from_it_c
             assert answered(scene, box, "A") == [PRIVATE]
             await box.check_in(addresses=[PRIVATE, OWN])
             assert answered(scene, box, "AAAA") == []
+
+
+async def test_the_address_of_a_trusted_proxy_is_no_boxs_own(stage: SetStage) -> None:
+    models = {"box": make_model(addresses=replace(DEFAULT_POLICY, own_global=True))}
+    setting = await stage()
+    proxies = (ip_network("127.0.0.0/8"), ip_network(f"{OWN}/128"))
+    async with setting.hq(models=models, trusted_proxies=proxies) as scene:
+        connector = aiohttp.TCPConnector(ssl=tls_context(scene.hq))
+        async with aiohttp.ClientSession(connector=connector, headers={"X-Forwarded-For": OWN}) as by_proxy:
+            box = scene.box()
+            await box.admit()
+            box.session = by_proxy
+            await box.check_in(addresses=[PRIVATE, OWN])
+            assert answered(scene, box, "AAAA") == []

@@ -59,6 +59,13 @@ def exact_address(request: Request, trusted: Sequence[Network]) -> str:
     return str(address) if address is not None else peer
 
 
+def own_address(request: Request, trusted: Sequence[Network]) -> str:
+    """The same where it is the caller's own; empty where all that is known is a trusted proxy, which many share."""
+    caller = exact_address(request, trusted)
+    address = _parse(caller)
+    return "" if address is None or any(address in network for network in trusted) else caller
+
+
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     try:
         address = ip_address(text)
@@ -74,4 +81,4 @@ def bucket_of(address: IPv4Address | IPv6Address) -> str:
     return str(IPv6Network((address, 64), strict=False))
 
 
-__all__ = ["BodyTooLarge", "BodyTooSlow", "ClientDisconnect", "client_address", "exact_address", "read_body"]
+__all__ = ["BodyTooLarge", "BodyTooSlow", "ClientDisconnect", "client_address", "own_address", "read_body"]

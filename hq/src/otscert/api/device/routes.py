@@ -19,7 +19,7 @@ from otscert.api.http import (
     ClientDisconnect,
     Network,
     client_address,
-    exact_address,
+    own_address,
     read_body,
 )
 from otscert.counting import Tally
@@ -93,7 +93,7 @@ class DeviceApi:
                 kind=kind,
                 address=client_address(request, self.trusted_proxies),
                 new_key=new_key,
-                caller=exact_address(request, self.trusted_proxies),
+                caller=own_address(request, self.trusted_proxies),
             )
             return await self.conversation.act(read, use_case, repeatable=repeatable)
 
