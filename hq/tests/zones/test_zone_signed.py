@@ -69,10 +69,11 @@ def test_signed_messages_other_than_questions_are_refused_and_signed(
     zone: Zone, transfers: Transfers, opcode: dns.opcode.Opcode, size_limit: int | None, rtype: str
 ) -> None:
     serial = zone.serial
-    message = dns.message.make_query(ORIGIN, rtype)
+    message: dns.message.Message = dns.message.make_query(ORIGIN, rtype)
     if opcode is dns.opcode.UPDATE:
-        message = dns.update.UpdateMessage(ORIGIN)
-        message.add("four", 60, "A", "192.0.2.66")
+        update = dns.update.UpdateMessage(ORIGIN)
+        update.add("four", 60, "A", "192.0.2.66")
+        message = update
     message.set_opcode(opcode)
     octets, signer = signed(message.to_wire())
     answer = signer.accept(one(transfers(octets, "192.0.2.1", size_limit)), now_s=NOW_S)
