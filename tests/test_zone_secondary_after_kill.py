@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,7 +78,8 @@ async def started(folder: Path) -> asyncio.subprocess.Process:
 
 
 async def killed(process: asyncio.subprocess.Process) -> None:
-    process.kill()
+    if process.returncode is None:
+        process.kill()
     await asyncio.wait_for(process.wait(), DEADLINE_S)
 
 
@@ -102,13 +104,14 @@ async def serial_at(port: int) -> int:
 
 async def test_nsd_takes_new_challenges_after_hq_was_killed(tmp_path: Path) -> None:
     device_port, dns_port, nsd_port = free_port(), free_port(), free_port()
-    async with start_scripted_ca(dns_server=(LOOPBACK, nsd_port)) as ca:
+    async with start_scripted_ca(dns_server=(LOOPBACK, nsd_port)) as ca, AsyncExitStack() as stack:
         pki = configure(tmp_path, ca=ca, device_port=device_port, dns_port=dns_port, nsd_port=nsd_port)
         served = SimpleNamespace(url=f"https://{LOOPBACK}:{device_port}", roots_pem=pki.root_pem.read_bytes())
-        secondary = nsd_secondary(tmp_path / "nsd", zone=ZONE, port=nsd_port, primary_port=dns_port, secret=SECRET)
         process = await started(tmp_path)
         try:
-            await asyncio.to_thread(secondary.__enter__)
+            nsd = nsd_secondary(tmp_path / "nsd", zone=ZONE, port=nsd_port, primary_port=dns_port, secret=SECRET)
+            await asyncio.to_thread(nsd.__enter__)
+            stack.callback(nsd.__exit__, None, None, None)
             await issued(served)
             before = await serial_at(dns_port)
             await killed(process)
@@ -119,4 +122,3 @@ async def test_nsd_takes_new_challenges_after_hq_was_killed(tmp_path: Path) -> N
             assert is_ahead(await serial_at(nsd_port), before)
         finally:
             await killed(process)
-            secondary.__exit__(None, None, None)
