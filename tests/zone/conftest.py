@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -62,10 +63,17 @@ def ask(served: Served, ask_at: Callable[..., Reply]) -> Ask:
 
 @pytest.fixture
 def send(served: Served) -> Iterator[Send]:
-    """Send a datagram; None when there is no answer to it before the answer to the next one."""
+    """Send a datagram to the example zone; None when there is no answer to it before the answer to the next one."""
+    with sender(served) as send_octets:
+        yield send_octets
+
+
+@contextmanager
+def sender(to: Served) -> Iterator[Send]:
+    """What `send` gives, for any server."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(10)
-        client.connect((HOST, served.port))
+        client.connect((HOST, to.port))
 
         def send_octets(query: bytes) -> bytes | None:
             # Datagrams on loopback keep their order: silence shows in what comes back first.

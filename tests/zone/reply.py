@@ -48,6 +48,7 @@ class Reply:
     additional: tuple[Record, ...]
     edns: EdnsSeen | None
     size_bytes: int
+    cookie: bytes = b""
 
     def data(self, rtype: str) -> set[str]:
         """What the answer section says of one type."""
@@ -80,6 +81,7 @@ def of_message(message: dns.message.Message, size_bytes: int) -> Reply:
         additional=_records(message.additional),
         edns=edns,
         size_bytes=size_bytes,
+        cookie=b"".join(option.to_wire() for option in message.options if option.otype == dns.edns.OptionType.COOKIE),
     )
 
 
@@ -100,6 +102,7 @@ _STATUS = re.compile(r"->>HEADER<<- opcode: (\S+?)[;,] status: (\S+?)[;,] id: (\
 _FLAGS = re.compile(r";; [Ff]lags: ?([a-z ]*);")
 _DIG_EDNS = re.compile(r"; EDNS: version: (\d+), flags:([a-z ]*); (?:MBZ: \S+ )?(?:, )?udp: (\d+)")
 _KDIG_EDNS = re.compile(r";; Version: (\d+); flags: ?([a-z ]*); UDP size: (\d+) B; ext-rcode: (\S+)")
+_COOKIE = re.compile(r"COOKIE: ([0-9A-Fa-f]+)")
 _SIZE = re.compile(r"(?:MSG SIZE  rcvd: |;; Received )(\d+)")
 _BROKEN = ("malformed", "bad packet", "mismatch", "Question section", "trailing", "extra bytes", "truncated, retrying")
 
@@ -126,6 +129,7 @@ def of_text(text: str) -> Reply:
         elif line.strip():
             section.append(line)
     edns, rcode = _edns(text, head[2])
+    cookie = _COOKIE.search(text)
     return Reply(
         ident=int(head[3]),
         opcode=head[1],
@@ -137,6 +141,7 @@ def of_text(text: str) -> Reply:
         additional=_read(sections.get("ADDITIONAL", [])),
         edns=edns,
         size_bytes=int(size[1]),
+        cookie=bytes.fromhex(cookie[1]) if cookie else b"",
     )
 
 

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_address
 
 from otscert.domain.addresses import DEFAULT_POLICY
 from otscert.zones.server import DnsServer
 from otscert.zones.settings import ZoneSettings
+from otscert.zones.transfer import Transfers
+from otscert.zones.tsig import Keys, TsigKey
 from otscert.zones.zone import Zone
 
 ORIGIN = "boxes.example.com"
@@ -25,7 +29,7 @@ CAA = (
 
 
 def example_zone() -> Zone:
-    """Write the zone: `both` has two families, `four` IPv4 only, `empty` no address, `fresh` and `two` challenges."""
+    """Write the zone: `both` has two families, `four` IPv4, `empty` none, `fresh` and `two` challenges, `web` HTTPS."""
     zone = Zone(
         ZoneSettings(
             origin=ORIGIN,
@@ -44,6 +48,7 @@ def example_zone() -> Zone:
     zone.activate("four", [ip_address("192.168.1.21")], DEFAULT_POLICY)
     zone.activate("empty", [], DEFAULT_POLICY)
     zone.put_txt("fresh", "value-one")
+    zone.activate("web", [ip_address("192.168.1.23")], replace(DEFAULT_POLICY, https_record=True))
     zone.activate("two", [ip_address("192.168.1.22")], DEFAULT_POLICY)
     zone.set_txt("two", ["value-of-the-name", "value-of-the-wildcard"])
     # More than 512 octets and fewer than 1232, and more than 1232.
@@ -73,8 +78,11 @@ class Served:
 
 
 @contextmanager
-def serve(zone: Zone, *, idle_s: float = 10.0) -> Iterator[Served]:
-    """Serve a zone on a free port of loopback; an exception in one of the server's callbacks fails the test."""
+def serve(zone: Zone, *, idle_s: float = 10.0, key: TsigKey | None = None, ahead_s: int = 0) -> Iterator[Served]:
+    """Serve a zone on a free port of loopback; an exception in one of the server's callbacks fails the test.
+
+    With `key` signed queries are answered, by a clock that is `ahead_s` ahead.
+    """
     ready = threading.Event()
     ended = threading.Event()
     holder: list[Served] = []
@@ -82,7 +90,12 @@ def serve(zone: Zone, *, idle_s: float = 10.0) -> Iterator[Served]:
     async def live() -> None:
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
-        server = DnsServer(zone, idle_s=idle_s)
+        signed = None
+        if key is not None:
+            signed = Transfers(
+                zone, Keys([key]), answer=zone.responder.answer, now_s=lambda: int(time.time()) + ahead_s
+            )
+        server = DnsServer(zone, idle_s=idle_s, signed=signed)
         await server.start(HOST, 0)
         served = Served(zone, loop, server.addresses[0][1])
         loop.set_exception_handler(lambda _, context: served.faults.append(str(context)))

@@ -210,6 +210,18 @@ def test_two_opts_are_a_format_error(send: Send) -> None:
     assert rcode_of(send(packet(FOUR + b"\0\1\0\1" + OPT + OPT, counts=(1, 0, 0, 2)))) == "FORMERR"
 
 
+@rule(6891, "6.1.1", "OPT stands in the additional section only", asked_with=SOCKETS)
+@pytest.mark.parametrize("counts", [(1, 1, 0, 0), (1, 0, 1, 0)], ids=["answer", "authority"])
+@pytest.mark.parametrize("rtype", [1, 251], ids=["A", "IXFR"])
+def test_an_opt_in_another_section_is_a_format_error(send: Send, counts: tuple[int, int, int, int], rtype: int) -> None:
+    assert rcode_of(send(packet(FOUR + rtype.to_bytes(2) + b"\0\1" + OPT, counts=counts))) == "FORMERR"
+
+
+@rule(1035, "3.2.4", "Hesiod is one of the classes that are refused", asked_with=SOCKETS)
+def test_hesiod_is_refused(send: Send) -> None:
+    assert rcode_of(send(packet(FOUR + b"\0\1\0\4"))) == "REFUSED"
+
+
 @rule(6891, "7", "an OPT that ends too early is a format error", asked_with=SOCKETS)
 @pytest.mark.parametrize("opt", [OPT[:-1], OPT[:-2] + b"\0\4", OPT[:-2] + b"\0\4\0\x0a\0\7"])
 def test_a_broken_opt_is_a_format_error(send: Send, opt: bytes) -> None:

@@ -117,7 +117,7 @@ def test_there_is_no_ds_at_the_top(ask: Ask) -> None:
 
 
 @rule(1035, "3.2.4", "classes other than IN are refused")
-@pytest.mark.parametrize("rdclass", ["CH", "ANY", "CLASS77"])
+@pytest.mark.parametrize("rdclass", ["CH", "ANY", "NONE", "CLASS77"])
 def test_another_class_is_refused(ask: Ask, rdclass: str) -> None:
     reply = ask("both", rdclass=rdclass)
     assert (reply.rcode, reply.answer) == ("REFUSED", ())
@@ -147,6 +147,25 @@ def test_the_climb_for_caa_reaches_the_top(ask: Ask) -> None:
         reply = ask(name, "CAA", edns=0)
         assert (reply.rcode, reply.answer, "tc" in reply.flags) == ("NOERROR", (), False)
     assert ask("", "CAA", edns=0).answer
+
+
+@rule(
+    9460,
+    "2.4.3",
+    "a box that serves HTTPS at its own name has one record: priority 1, target itself, and what is spoken",
+)
+@rule(9460, "7.1", "its ALPN names http/1.1, which every web server speaks")
+def test_a_box_says_that_it_serves_https(ask: Ask) -> None:
+    reply = ask("web", "HTTPS", edns=0)
+    assert reply.data("HTTPS") == {'1 . alpn="http/1.1"'}
+    assert len(reply.answer) == 1
+
+
+@rule(9460, "9.1", "the record stands at the name itself; a name without one is NODATA")
+def test_a_name_without_https_record_is_nodata(ask: Ask) -> None:
+    for name in ("", "both", "fresh", "_acme-challenge.web"):
+        reply = ask(name, "HTTPS")
+        assert (reply.rcode, reply.answer, reply.soa is not None) == ("NOERROR", (), True)
 
 
 @rule(7505, "3", "nobody takes mail: one MX of preference 0 and the root")

@@ -132,7 +132,8 @@ def parse_edns(message: bytes, question: Question) -> Edns | None:
     Octets behind the last record are ignored, as BIND and NSD do: they change nothing that is answered.
 
     Raises:
-        MalformedMessageError: records where a query has none, a truncated record, or more than one OPT.
+        MalformedMessageError: records where a query has none, a truncated record, more than one OPT, or a TSIG that is
+            not the last record.
     """
     counts = message[6:HEADER_BYTES]
     if counts == b"\x00\x00\x00\x00\x00\x00":
@@ -152,6 +153,9 @@ def parse_edns(message: bytes, question: Question) -> Edns | None:
         start = position
         position = _record_end(message, start)
         if not _is_opt(message, start):
+            # RFC 8945 5.1: one that is not the last record is a format error, also for who has no keys.
+            if _is_tsig(message, start) and (index < authorities or index + 1 < authorities + additionals):
+                raise MalformedMessageError("a TSIG is not the last record")
             continue
         # RFC 6891 6.1.1: "If a query message with more than one OPT RR is received, a FORMERR MUST be returned."
         if edns is not None or index < authorities:
@@ -172,7 +176,7 @@ def is_signed(message: bytes) -> bool:
         start = position = parse_question(message).end
         for _ in range(records):
             start, position = position, _record_end(message, position)
-        return message[_name_end(message, start) :][:2] == _TSIG_TYPE
+        return _is_tsig(message, start)
     except MalformedMessageError:
         return False
 
@@ -245,6 +249,11 @@ def _record_end(message: bytes, position: int) -> int:
 def _is_opt(message: bytes, start: int) -> bool:
     # RFC 6891 6.1.2: the name of an OPT record "MUST be 0 (root domain)".
     return message[start : start + 3] == b"\x00\x00\x29"
+
+
+def _is_tsig(message: bytes, start: int) -> bool:
+    end = _name_end(message, start)
+    return message[end : end + 2] == _TSIG_TYPE
 
 
 def _edns(message: bytes, start: int, end: int) -> Edns:
