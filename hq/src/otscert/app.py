@@ -40,7 +40,7 @@ from otscert.roles.dns import make_zone, reachable, show_caa, start_dns
 from otscert.roles.metrics import start_metrics
 from otscert.roles.parts import Parts, Works
 from otscert.roles.role import ALL, Role, written
-from otscert.roles.worker import RunningWorker, start_worker
+from otscert.roles.worker import RunningWorker, name_servers_of, start_worker
 from otscert.service.context import ALONE, Hq, names_secret
 from otscert.service.heartbeat import Heartbeat, OtherKeys
 from otscert.service.ports import Signals
@@ -131,14 +131,14 @@ async def serve(
         heartbeat = await _enter(parts, stack)
         if not config.database_url and not config.zone_elsewhere:
             await store.write(lambda transaction: transaction.zone_changes.forget())
-        dns = await start_dns(parts, zone, stack) if Role.DNS in roles and not config.zone_elsewhere else None
+        dns = await start_dns(parts, zone, stack) if Role.DNS in roles and config.served_zone else None
         api = await start_api(parts, stack) if Role.API in roles else None
         worker: RunningWorker | None = None
         if Role.WORKER in roles:
             worker = await start_worker(
                 parts,
                 caa_changed=partial(show_caa, parts, zone),
-                name_servers=config.zone.check_servers or reachable(dns.server.addresses if dns else ()),
+                name_servers=name_servers_of(config, reachable(dns.server.addresses if dns else ())),
                 stack=stack,
             )
             heartbeat.take_on(keep=worker.keep, shared=worker.share_among)
@@ -180,12 +180,19 @@ def _check_roles(config: Config, roles: frozenset[Role]) -> None:
             f"--role {written(roles).replace(' ', ',')}: HQ's database is SQLite, which one process has for itself, so"
             " that process has all roles; for several processes set database_url to a PostgreSQL (docs/processes.md)"
         )
-    if roles == {Role.DNS} and config.zone_elsewhere:
+    if roles == {Role.DNS} and not config.served_zone:
         raise CannotStart("there is nothing to do for the role dns: updates.servers names who answers for the zone")
     if Role.WORKER in roles and Role.DNS not in roles and not config.zone.check_servers:
         raise CannotStart(
             "this worker answers no DNS itself: name the zone's name servers in zone.check_servers (host:port of every"
             " process with the role dns), so that it can see what they serve before it tells the CA"
+        )
+    updates = config.dns.updates
+    asks_itself = updates is not None and updates.challenge_zone and not updates.challenge_servers
+    if asks_itself and Role.WORKER in roles and Role.DNS not in roles:
+        raise CannotStart(
+            "this worker answers no DNS itself: name every process with the role dns in updates.challenge_servers"
+            " (host:port), so that it can see what they serve of updates.challenge_zone before it tells the CA"
         )
 
 

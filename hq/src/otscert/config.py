@@ -15,7 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 from otscert.config_alerts import AlertsConfig, read_alerts
-from otscert.config_dns import DnsConfig, check_computed_names, read_dns
+from otscert.config_dns import DnsConfig, check_computed_names, check_persist, read_challenge_zone, read_dns
 from otscert.config_limits import read_limits, read_public_suffix
 from otscert.config_model import WebhookConfig, read_model, read_tokens, read_webhook
 from otscert.config_reader import (
@@ -124,6 +124,11 @@ class Config:
         return self.dns.updates is not None
 
     @property
+    def served_zone(self) -> str:
+        """The zone that HQ's own name server answers for; empty where it has none."""
+        return self.zone.origin if self.dns.updates is None else self.dns.updates.challenge_zone
+
+    @property
     def database(self) -> Path:
         return self.data_dir / "hq.db"
 
@@ -175,6 +180,7 @@ def _build(reader: Reader) -> Config:
         raise ConfigError("there is no model: add a [model.NAME] table for the product line, see docs/settings.md")
     dns = read_dns(reader)
     check_computed_names(dns, models)
+    check_persist(dns, [issuer.name for issuer in issuers if issuer.dns_persist])
     for model in models.values():
         _check_known(f"model.{model.name}.issuers", model.issuers, {issuer.name for issuer in issuers})
     return Config(
@@ -221,10 +227,11 @@ def _public_url(reader: Reader, origin: str) -> str:
     if scheme != "https" or not rest or "/" in rest or "@" in rest or "?" in rest:
         raise ConfigError(f"public_url is {url!r}, but must look like https://hq.example.com:8443, without a path")
     host, _ = split_host_port(rest, default_port=443)
-    if host == origin or host.endswith(f".{origin}"):
-        raise ConfigError(
-            f"public_url lies in the zone {origin}: the zone is for boxes alone, give HQ a name outside of it"
-        )
+    for zone in (origin, read_challenge_zone(reader)):
+        if zone and f".{host}".endswith(f".{zone}"):
+            raise ConfigError(
+                f"public_url lies in the zone {zone}: the zone is for boxes alone, give HQ a name outside of it"
+            )
     return url
 
 
@@ -264,15 +271,16 @@ def _zone(reader: Reader) -> ZoneConfig:
         origin = parse_zone(reader.get("zone.origin"))
     except DomainError as error:
         raise ConfigError(f"zone.origin: {error}") from error
-    servers = tuple(server.rstrip(".").lower() for server in reader.get("zone.name_servers")) or (f"ns1.{origin}",)
+    served = read_challenge_zone(reader) or origin
+    servers = tuple(server.rstrip(".").lower() for server in reader.get("zone.name_servers")) or (f"ns1.{served}",)
     addresses = {
         host.rstrip(".").lower(): tuple(address_of("zone.server_addresses", text) for text in texts)
         for host, texts in reader.get("zone.server_addresses").items()
     }
     for server in servers:
-        if reader.get("updates.servers"):
+        if reader.get("updates.servers") and served == origin:
             break  # the zone's servers and their addresses are what its primary says
-        if server.endswith(f".{origin}") and not addresses.get(server):
+        if server.endswith(f".{served}") and not addresses.get(server):
             raise ConfigError(
                 f'zone.server_addresses has no address for {server}: add "{server}" = ["its public address"]'
             )

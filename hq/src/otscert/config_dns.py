@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from otscert.config_reader import Reader, endpoints, one_of
 from otscert.config_values import ConfigError
 from otscert.domain.admission import Model
+from otscert.domain.errors import DomainError
+from otscert.domain.names import parse_zone
 
 ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512")
 # RFC 8945 8: a key is to be as long as the digest; less than 128 bits is refused.
@@ -40,11 +42,16 @@ class SecondaryConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdatesConfig:
-    """The server that holds the zone in HQ's place; `challenge_zone` is empty when it takes challenges too."""
+    """The server that holds the zone in HQ's place.
+
+    `challenge_zone` is the zone of challenges, which HQ serves; empty when those are sent as updates too.
+    `challenge_servers` are its name servers, each process with the role dns; empty: this process's own.
+    """
 
     servers: tuple[ServerAddress, ...]
     key: TsigConfig
-    challenge_zone: str
+    challenge_zone: str = ""
+    challenge_servers: tuple[ServerAddress, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +97,16 @@ def check_computed_names(dns: DnsConfig, models: Mapping[str, Model]) -> None:
         )
 
 
+def check_persist(dns: DnsConfig, issuers: Sequence[str]) -> None:
+    """Raise `ConfigError` where an issuer of these, which prove names for good, has no zone that shows the record."""
+    if issuers and dns.updates is not None:
+        raise ConfigError(
+            f"updates.servers names who holds the zone, and issuer.{issuers[0]}.dns_persist is true: HQ does not send"
+            " the record _validation-persist of every box to servers elsewhere. Set"
+            f" issuer.{issuers[0]}.dns_persist = false, and names are proved by dns-01"
+        )
+
+
 def _tsig(reader: Reader, name: str) -> TsigConfig:
     prefix = f"tsig.{name}."
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?", name):
@@ -125,9 +142,9 @@ def _secondary(reader: Reader, name: str, keys: Mapping[str, TsigConfig]) -> Sec
 
 def _updates(reader: Reader, keys: Mapping[str, TsigConfig]) -> UpdatesConfig | None:
     servers = endpoints(reader, "updates.servers")
-    challenge_zone = str(reader.get("updates.challenge_zone"))
+    challenge_zone, challenge_servers = read_challenge_zone(reader), endpoints(reader, "updates.challenge_servers")
     if not servers:
-        if challenge_zone or reader.get("updates.key"):
+        if challenge_zone or challenge_servers or reader.get("updates.key"):
             raise ConfigError("updates.servers is empty, so HQ serves the zone itself: take the rest of [updates] out")
         return None
     if not endpoints(reader, "zone.check_servers"):
@@ -135,10 +152,28 @@ def _updates(reader: Reader, keys: Mapping[str, TsigConfig]) -> UpdatesConfig | 
             "updates.servers is set, so zone.check_servers must name every public name server of the zone (host:port):"
             " before a CA is told, HQ asks each of them whether it serves the challenge"
         )
-    if challenge_zone:
-        raise ConfigError(
-            "updates.challenge_zone cannot be used in this release: take it out, and challenges are sent as updates too"
-        )
+    if challenge_servers and not challenge_zone:
+        raise ConfigError("updates.challenge_servers is set, but there is no updates.challenge_zone that they serve")
     return UpdatesConfig(
-        servers=servers, key=_key("updates.key", reader.get("updates.key"), keys), challenge_zone=challenge_zone
+        servers=servers,
+        key=_key("updates.key", reader.get("updates.key"), keys),
+        challenge_zone=challenge_zone,
+        challenge_servers=challenge_servers,
     )
+
+
+def read_challenge_zone(reader: Reader) -> str:
+    """Read `updates.challenge_zone`, empty when there is none; raise `ConfigError`."""
+    text = str(reader.get("updates.challenge_zone"))
+    if not text:
+        return ""
+    try:
+        zone, boxes = parse_zone(text), parse_zone(reader.get("zone.origin"))
+    except DomainError as error:
+        raise ConfigError(f"updates.challenge_zone: {error}") from error
+    if f".{zone}".endswith(f".{boxes}") or f".{boxes}".endswith(f".{zone}"):
+        raise ConfigError(
+            f"updates.challenge_zone is {zone}, and the boxes' zone is {boxes}: neither may lie in the other, because"
+            f" HQ serves only the first; delegate one beside it to HQ, such as acme.{boxes.split('.', 1)[1]}"
+        )
+    return zone

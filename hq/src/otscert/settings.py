@@ -166,7 +166,15 @@ SETTINGS: tuple[Setting, ...] = (
         "updates.challenge_zone",
         Kind.TEXT,
         "",
-        "Must be empty in this release: challenges are sent as updates, too.",
+        "A zone beside zone.origin that HQ serves at listen.dns, with zone.name_servers: the names of challenges are"
+        " aliases (CNAME) into it. Empty: challenges are sent as updates, too.",
+    ),
+    _setting(
+        "updates.challenge_servers",
+        Kind.LIST,
+        [],
+        "host:port of every name server of updates.challenge_zone, asked before a CA is told. Empty: the process asks"
+        " its own.",
     ),
     _setting("limits.hellos_per_address_per_hour", Kind.NUMBER, 120, "Hellos of unknown boxes from one address."),
     _setting("limits.hellos_per_model_per_hour", Kind.NUMBER, 20_000, "Hellos of unknown boxes of one model."),

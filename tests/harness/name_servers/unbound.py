@@ -6,7 +6,7 @@ validator, no cache, TCP.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,9 +24,15 @@ _ROOT_DS = ". DS 20326 8 2 E06D44B80B8F1D39A95C0B0D7C65D08458E880409BBC683457104
 
 
 @contextmanager
-def unbound(folder: Path, *, zone: str, server_port: int) -> Iterator[int]:
-    """Run it until the block ends; gives its port. The zone's server need not answer yet."""
+def unbound(folder: Path, *, zone: str, server_port: int, others: Mapping[str, int] | None = None) -> Iterator[int]:
+    """Run it until the block ends; gives its port. The zone's server need not answer yet.
+
+    `others` are the ports of the servers of other zones.
+    """
     command, port = require_part("unbound"), free_port()
+    zones = {zone: server_port, **(others or {})}
+    insecure = "".join(f'  domain-insecure: "{each}"\n' for each in zones)
+    stubs = "".join(f'stub-zone:\n  name: "{each}"\n  stub-addr: {LOOPBACK}@{at}\n' for each, at in zones.items())
     folder.mkdir(parents=True)
     (folder / "unbound.conf").write_text(
         f"""server:
@@ -46,8 +52,7 @@ def unbound(folder: Path, *, zone: str, server_port: int) -> Iterator[int]:
   do-tcp: yes
   module-config: "validator iterator"
   trust-anchor: "{_ROOT_DS}"
-  domain-insecure: "{zone}"
-  harden-dnssec-stripped: yes
+{insecure}  harden-dnssec-stripped: yes
   harden-below-nxdomain: yes
   harden-glue: yes
   use-caps-for-id: yes
@@ -60,10 +65,7 @@ def unbound(folder: Path, *, zone: str, server_port: int) -> Iterator[int]:
   do-not-query-localhost: no
 remote-control:
   control-enable: no
-stub-zone:
-  name: "{zone}"
-  stub-addr: {LOOPBACK}@{server_port}
-""",
+{stubs}""",
         encoding="ascii",
     )
     arguments = ("-d", "-p", "-c", str(folder / "unbound.conf"))

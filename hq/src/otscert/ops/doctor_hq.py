@@ -58,13 +58,18 @@ async def _device(config: Config, trust: ssl.SSLContext | None, host: str, port:
 
 
 async def _dns(config: Config, host: str, port: int) -> Listener:
-    answer = await ask_soa((asked_at(host), port), config.zone.origin, tcp=False)
+    answer = await ask_soa((asked_at(host), port), _served(config), tcp=False)
     if answer.asked is Asked.AUTHORITATIVE:
         return Listener(setting="listen.dns", host=host, port=port, held=Held.OURS)
     held = can_bind(host, port, socket.SOCK_DGRAM)
     if held is Held.FREE:
         held = can_bind(host, port, socket.SOCK_STREAM)
     return Listener(setting="listen.dns", host=host, port=port, held=held, reason=answer.reason)
+
+
+def _served(config: Config) -> str:
+    """The zone of listeners that are configured, though nobody may start them where others have the zone."""
+    return config.served_zone or config.zone.origin
 
 
 async def _who(name: str, host: str, port: int, trust: ssl.SSLContext | None) -> tuple[Held, str]:
@@ -139,13 +144,14 @@ async def _public_url(config: Config, trust: ssl.SSLContext | None) -> Finding:
 
 async def _soa(config: Config, listener: Listener) -> Finding:
     check, server = f"dns.answers:{listener.shown}", (asked_at(listener.host), listener.port)
-    udp, tcp = await asyncio.gather(*(ask_soa(server, config.zone.origin, tcp=tcp) for tcp in (False, True)))
+    zone = _served(config)
+    udp, tcp = await asyncio.gather(*(ask_soa(server, zone, tcp=tcp) for tcp in (False, True)))
     for transport, answer in (("UDP", udp), ("TCP", tcp)):
         if answer.asked is not Asked.AUTHORITATIVE:
             return failed(
                 check,
-                f"no SOA of {config.zone.origin} from {listener.shown} over {transport}: {answer.reason}",
+                f"no SOA of {zone} from {listener.shown} over {transport}: {answer.reason}",
                 why="the CA and resolvers ask by both",
                 mend="look at HQ's log; is another program on the port?",
             )
-    return ok(check, f"{listener.shown} answers for {config.zone.origin}, UDP and TCP, serial {udp.serial}")
+    return ok(check, f"{listener.shown} answers for {zone}, UDP and TCP, serial {udp.serial}")

@@ -87,7 +87,7 @@ async def check_zone(
     checks = {
         "the zone's servers": _check_servers(config.zone, parents, servers),
         "CAA": _check_caa(config.zone.origin, chosen, wanted_caa),
-        "a fresh challenge": check_fresh(store, config.zone.origin, servers) if store else _no_hq(),
+        "a fresh challenge": check_fresh(store, *_of_challenges(config, servers)) if store else _no_hq(),
     }
     found = await run_checks(checks, limit_s=CHECK_S, on_slow=on_slow)
     return [*_judge_parents(config.zone, parents), *homeless, *found]
@@ -166,6 +166,15 @@ async def _servers(
     if not servers:
         servers = {(asked_at(host), port): "HQ itself" for host, port in config.listen_dns}
     return servers, homeless
+
+
+def _of_challenges(config: Config, servers: dict[Server, str]) -> tuple[str, dict[Server, str]]:
+    """The zone in which challenges stand, and its servers: of another zone than the boxes', HQ's own."""
+    updates = config.dns.updates
+    if updates is None or not updates.challenge_zone:
+        return config.zone.origin, servers
+    own = [(asked_at(host), port) for host, port in config.listen_dns]
+    return updates.challenge_zone, {server: str(server[0]) for server in updates.challenge_servers or own}
 
 
 async def _check_servers(zone: ZoneConfig, parents: Parents, servers: Mapping[Server, str]) -> AsyncIterator[Finding]:

@@ -11,6 +11,7 @@ from functools import partial
 from ipaddress import ip_address
 
 from otscert.config import Config
+from otscert.domain.addresses import IPAddress
 from otscert.process import CannotStart
 from otscert.roles.parts import Parts, Works
 from otscert.service.topics import ZONE
@@ -18,6 +19,7 @@ from otscert.service.zone_checking import CheckShower
 from otscert.service.zone_following import ZoneFollower, boxes_of
 from otscert.service.zone_serial import SerialKeeper
 from otscert.store.transaction import Transaction
+from otscert.zones.challenge_zone import ChallengeZone
 from otscert.zones.errors import ListenError
 from otscert.zones.notify import Notifier, Standing, Told
 from otscert.zones.server import DnsServer
@@ -28,16 +30,21 @@ from otscert.zones.zone import Zone
 
 
 def make_zone(config: Config) -> Zone:
-    """The zone that HQ answers for; where others do, one that nobody asks."""
-    return Zone(
-        ZoneSettings(
-            origin=config.zone.origin,
-            name_servers=("ns.invalid",) if config.zone_elsewhere else config.zone.name_servers,
-            contact=config.zone.contact,
-            server_addresses=config.zone.server_addresses,
-            first_serial=int(time.time()),
-        )
+    """The zone that HQ answers for: the boxes' or that of their challenges; where others do, one that nobody asks."""
+    origin = config.served_zone or config.zone.origin
+    settings = ZoneSettings(
+        origin=origin,
+        name_servers=config.zone.name_servers if config.served_zone else ("ns.invalid",),
+        contact=config.zone.contact,
+        server_addresses=addresses_below(config, origin) if config.zone_elsewhere else config.zone.server_addresses,
+        first_serial=int(time.time()),
     )
+    return ChallengeZone(settings) if config.zone_elsewhere else Zone(settings)
+
+
+def addresses_below(config: Config, zone: str) -> dict[str, tuple[IPAddress, ...]]:
+    """The addresses of name servers that lie in one of the two zones, where the boxes' zone is held elsewhere."""
+    return {host: at for host, at in config.zone.server_addresses.items() if host.endswith(f".{zone}")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +61,8 @@ class RunningDns:
 async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningDns:
     """Fill the zone and answer for it; raise `CannotStart`."""
     works = Works()
-    if parts.is_shared:
+    followed = parts.is_shared or parts.config.zone_elsewhere
+    if followed:
         follower = ZoneFollower(
             models=parts.hq.models,
             issuers=parts.issuers,
@@ -70,7 +78,7 @@ async def start_dns(parts: Parts, zone: Zone, stack: AsyncExitStack) -> RunningD
         await keeper.start()
         works.append(keeper.work)
     await reload()
-    if not parts.is_shared:
+    if not followed:
         shower = CheckShower(store=parts.store, zone=parts.zone)
         await shower.look()
         works.append(shower.work)

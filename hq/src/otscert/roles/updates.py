@@ -7,6 +7,7 @@ from functools import partial
 import dns.tsig
 
 from otscert.config import Config
+from otscert.roles.dns import addresses_below
 from otscert.roles.parts import Parts, Works
 from otscert.service.leader import Leader
 from otscert.service.zone_pushing import ZonePusher
@@ -23,7 +24,7 @@ def pushers(parts: Parts) -> list[ZonePusher]:
     key = dns.tsig.Key(updates.key.name, updates.key.secret, updates.key.algorithm)
     made = []
     for host, port in updates.servers:
-        sheet = UpdateSheet(_settings(config))
+        sheet = UpdateSheet(_settings(config), challenge_zone=updates.challenge_zone)
         made.append(
             ZonePusher(
                 models=parts.hq.models,
@@ -32,7 +33,7 @@ def pushers(parts: Parts) -> list[ZonePusher]:
                 signals=parts.signals,
                 sheet=sheet,
                 server=UpdateServer(host=host, port=port, origin=sheet.origin, key=key),
-                extent=config.zone.origin,
+                extent=f"{config.zone.origin} {updates.challenge_zone}".rstrip(),
                 updates=parts.counts.zone_updates,
             )
         )
@@ -49,5 +50,5 @@ def _settings(config: Config) -> ZoneSettings:
         origin=config.zone.origin,
         name_servers=("ns.invalid",),
         contact=config.zone.contact,
-        server_addresses=config.zone.server_addresses,
+        server_addresses=addresses_below(config, config.zone.origin),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from otscert.ca.pacing import Pacing
+from otscert.config import Config
 from otscert.issuers import look_up_account, open_issuers
 from otscert.roles.parts import Parts, Works
 from otscert.roles.updates import update_works
@@ -17,13 +18,14 @@ from otscert.service import housekeeping
 from otscert.service.ari import AskingWhen
 from otscert.service.issuance import Issuance
 from otscert.service.leader import Leader
+from otscert.service.ports import NameServers
 from otscert.service.revocations import Revoking
 from otscert.service.setbacks import Setbacks
 from otscert.service.upkeep import Upkeep
 from otscert.service.webhook import WebhookWorker
 from otscert.service.worker import Worker
 from otscert.store.errors import StoreUnavailable
-from otscert.zones.check import ServerAddress, wait_until_served
+from otscert.zones.check import ServerAddress, wait_until_alias, wait_until_served
 
 _DNS_DEADLINE_S = 20.0
 _log = logging.getLogger(__name__)
@@ -41,6 +43,37 @@ class OwnNameServers:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServersOfBothZones:
+    """Asks the zone's name servers for the alias, and those of the zone of challenges for what it leads to."""
+
+    zone: str
+    servers: tuple[ServerAddress, ...]
+    challenge_zone: str
+    challenge_servers: tuple[ServerAddress, ...]
+
+    async def wait_until_served(self, name: str, values: Iterable[str]) -> str | None:
+        target = f"{name.removesuffix(self.zone)}{self.challenge_zone}"
+        results = await asyncio.gather(
+            wait_until_alias(self.servers, name, target, _DNS_DEADLINE_S),
+            wait_until_served(self.challenge_servers, target, list(values), _DNS_DEADLINE_S),
+        )
+        return "; ".join(result.reason for result in results if not result.served) or None
+
+
+def name_servers_of(config: Config, own: tuple[ServerAddress, ...]) -> NameServers:
+    """Who is asked before a CA is told; `own` are the listeners of this process."""
+    zone, updates = config.zone, config.dns.updates
+    if updates is None or not updates.challenge_zone:
+        return OwnNameServers(servers=zone.check_servers or own)
+    return ServersOfBothZones(
+        zone=zone.origin,
+        servers=zone.check_servers,
+        challenge_zone=updates.challenge_zone,
+        challenge_servers=updates.challenge_servers or own,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunningWorker:
     """The worker while it works. `keep` renews the leases of what runs; workers share the CAs' limits per second."""
 
@@ -53,7 +86,7 @@ async def start_worker(
     parts: Parts,
     *,
     caa_changed: Callable[[], Awaitable[None]],
-    name_servers: tuple[ServerAddress, ...],
+    name_servers: NameServers,
     stack: AsyncExitStack,
 ) -> RunningWorker:
     """What the worker does; raises `CannotStart` or `StoreError` when an account cannot be used at all."""
@@ -74,7 +107,7 @@ async def start_worker(
         accounts=accounts,
         places={issuer.name: asyncio.Semaphore(issuer.max_in_flight) for issuer in config.issuers},
         zone=parts.zone,
-        name_servers=OwnNameServers(servers=name_servers),
+        name_servers=name_servers,
         signals=signals,
     )
     worker = Worker(

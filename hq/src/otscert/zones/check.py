@@ -7,13 +7,15 @@ others. It never sleeps "for propagation": it asks again, in growing intervals, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import dns.asyncquery
 import dns.exception
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -87,12 +89,23 @@ async def wait_until_served(
     servers: Sequence[ServerAddress], name: str, values: Collection[str], deadline_s: float
 ) -> CheckResult:
     """Ask every server until each one serves all `values`, or `deadline_s` seconds have passed."""
-    wanted = frozenset(values)
-    checks = await asyncio.gather(*(_wait_for(server, name, wanted, deadline_s) for server in servers))
+    ask = partial(_ask_once, name=name, wanted=frozenset(values))
+    checks = await asyncio.gather(*(_wait_for(server, ask, deadline_s) for server in servers))
     return CheckResult(servers=tuple(checks))
 
 
-async def _wait_for(server: ServerAddress, name: str, wanted: frozenset[str], deadline_s: float) -> ServerCheck:
+async def wait_until_alias(servers: Sequence[ServerAddress], name: str, target: str, deadline_s: float) -> CheckResult:
+    """Ask every server until each one says that `name` is an alias (CNAME) of `target`, or the time is over."""
+    ask = partial(_ask_alias, name=name, target=target)
+    checks = await asyncio.gather(*(_wait_for(server, ask, deadline_s) for server in servers))
+    return CheckResult(servers=tuple(checks))
+
+
+Ask = Callable[..., Awaitable[tuple[bool, str]]]
+"""Asks a server once, for so many seconds at most; returns whether all is there, and its answer in a sentence."""
+
+
+async def _wait_for(server: ServerAddress, ask: Ask, deadline_s: float) -> ServerCheck:
     loop = asyncio.get_running_loop()
     begin = loop.time()
     interval_s = _FIRST_INTERVAL_S
@@ -101,7 +114,7 @@ async def _wait_for(server: ServerAddress, name: str, wanted: frozenset[str], de
         asked += 1
         left_s = begin + deadline_s - loop.time()
         timeout_s = max(_SHORTEST_TIMEOUT_S, min(_QUERY_TIMEOUT_S, left_s))
-        served, reason = await _ask_once(server, name, wanted, timeout_s)
+        served, reason = await ask(server, timeout_s)
         elapsed_s = loop.time() - begin
         if served or elapsed_s >= deadline_s:
             return ServerCheck(server=server, served=served, reason=reason, asked=asked, elapsed_s=elapsed_s)
@@ -109,7 +122,28 @@ async def _wait_for(server: ServerAddress, name: str, wanted: frozenset[str], de
         interval_s = min(interval_s * _INTERVAL_GROWTH, _LONGEST_INTERVAL_S)
 
 
-async def _ask_once(server: ServerAddress, name: str, wanted: frozenset[str], timeout_s: float) -> tuple[bool, str]:
+async def _ask_alias(server: ServerAddress, timeout_s: float, *, name: str, target: str) -> tuple[bool, str]:
+    host, port = server
+    query = dns.message.make_query(name, dns.rdatatype.CNAME, use_edns=0, payload=1232, flags=0)
+    try:
+        async with asyncio.timeout(timeout_s):
+            response, _ = await dns.asyncquery.udp_with_fallback(query, host, timeout=timeout_s, port=port)
+        _check(server, query, response)
+    except (TimeoutError, dns.exception.Timeout):
+        return False, f"{_shown(server)} did not answer within {timeout_s:.1f} s"
+    except CheckError as error:
+        return False, str(error)
+    except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
+        return False, f"{_shown(server)} cannot be asked: {type(error).__name__} {error}"
+    rrset = response.get_rrset(response.answer, query.question[0].name, dns.rdataclass.IN, dns.rdatatype.CNAME)
+    found = [rdata.target for rdata in rrset or ()]
+    if found == [dns.name.from_text(target)]:
+        return True, f"{_shown(server)} has {name} as an alias of {target}"
+    other = f"it is one of {found[0].to_text(omit_final_dot=True)}" if found else "there is no CNAME"
+    return False, f"{_shown(server)} does not have {name} as an alias of {target}: {other}"
+
+
+async def _ask_once(server: ServerAddress, timeout_s: float, *, name: str, wanted: frozenset[str]) -> tuple[bool, str]:
     try:
         found = await txt_values(server, name, timeout_s)
     except CheckError as error:
@@ -121,14 +155,19 @@ async def _ask_once(server: ServerAddress, name: str, wanted: frozenset[str], ti
 
 
 def _values(server: ServerAddress, query: dns.message.Message, response: dns.message.Message) -> set[str]:
+    _check(server, query, response)
+    question = query.question[0]
+    rrset = response.get_rrset(response.answer, question.name, dns.rdataclass.IN, dns.rdatatype.TXT)
+    return {b"".join(rdata.strings).decode("latin-1") for rdata in rrset or ()}
+
+
+def _check(server: ServerAddress, query: dns.message.Message, response: dns.message.Message) -> None:
+    """Raise `CheckError` for an answer by which the server is not one of the zone's."""
     code = response.rcode()
     if code not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
         raise CheckError(f"{_shown(server)} answers {dns.rcode.to_text(code)}: it does not serve the zone")
     if not response.flags & dns.flags.AA:
         raise CheckError(f"{_shown(server)} is not authoritative for {query.question[0].name}")
-    question = query.question[0]
-    rrset = response.get_rrset(response.answer, question.name, dns.rdataclass.IN, dns.rdatatype.TXT)
-    return {b"".join(rdata.strings).decode("latin-1") for rdata in rrset or ()}
 
 
 def _shown(server: ServerAddress) -> str:
