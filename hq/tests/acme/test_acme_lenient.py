@@ -135,6 +135,22 @@ def test_a_directory_says_what_it_lacks() -> None:
     assert Directory.parse({"newNonce": "https://ca.example/n", "newOrder": 17}) == ("newAccount", "newOrder")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "ca.example; accounturi=https://other.example/1",
+        "c\u00e4.example",
+        "ca.example\n",
+        "ca..example",
+        "-",
+        "a" * 254,
+    ],
+)
+def test_what_is_no_name_of_a_ca_is_left_out(said: str) -> None:
+    assert Meta.parse({"caaIdentities": [said, "CA-2.example"]}).caa_identities == ("CA-2.example",)
+
+
 def test_a_directorys_meta_is_read() -> None:
     meta = Meta.parse(
         {

@@ -226,6 +226,19 @@ async def test_a_certificate_is_revoked_once_and_only_for_known_reasons(issuer_o
         assert caught.value.fault.remedy is Remedy.PERMANENT
 
 
+@pytest.mark.parametrize("rest", ["; policy=wildcard", "\u00e9", "x" * 700])
+async def test_an_account_that_no_record_can_name_is_refused(issuer_of: OpenIssuer, rest: str) -> None:
+    key = new_account_key()
+    async with start_scripted_ca() as ca:
+        async with issuer_of(ca, key) as issuer:
+            await issuer.account()
+        for account in ca.state.accounts.values():
+            account.url += rest
+        async with issuer_of(ca, key) as issuer:
+            with pytest.raises(CaError, match="no CAA record can name"):
+                await issuer.account()
+
+
 async def test_one_key_is_one_account_however_often_it_connects(issuer_of: OpenIssuer) -> None:
     key = new_account_key()
     async with start_scripted_ca() as ca:

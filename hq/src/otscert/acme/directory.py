@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from otscert.acme import members
 
 REQUIRED = ("newNonce", "newAccount", "newOrder")
+# RFC 8659 4.2: issuer-domain-name, with the bounds of a host's name. Whatever else stands in its place would be read as
+# a parameter of the zone's records, or could not be written into them.
+_ISSUER_DOMAIN = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.IGNORECASE | re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meta:
-    """The `meta` member. `profiles` maps a profile's name to its description (draft-ietf-acme-profiles)."""
+    """The `meta` member. `profiles` maps a profile's name to its description (draft-ietf-acme-profiles).
+
+    `caa_identities` are domain names; what a CA says there besides is left out.
+    """
 
     terms_of_service: str | None = None
     website: str | None = None
@@ -27,7 +36,7 @@ class Meta:
         return cls(
             terms_of_service=members.text(document, "termsOfService"),
             website=members.text(document, "website"),
-            caa_identities=members.texts(document, "caaIdentities"),
+            caa_identities=tuple(filter(_ISSUER_DOMAIN.fullmatch, members.texts(document, "caaIdentities"))),
             external_account_required=members.flag(document, "externalAccountRequired"),
             profiles={name: about for name, about in profiles.items() if isinstance(about, str)},
         )

@@ -5,6 +5,7 @@ It does not know where key and URL are kept.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from otscert.acme.account import (
@@ -20,6 +21,10 @@ from otscert.acme.problem import ACME_URN, Problem
 from otscert.ca.answer import Answer
 from otscert.ca.client import AcmeClient
 from otscert.ca.errors import CaAnswerError, CaError
+
+# RFC 8659 4.2: the octets that a parameter's value may have (`accounturi`, RFC 8657 3); the length leaves room for the
+# rest of the record.
+_ACCOUNT_URL = re.compile(r"[\x21-\x3a\x3c-\x7e]{1,700}")
 
 
 async def find(client: AcmeClient) -> Account | None:
@@ -103,6 +108,8 @@ def _usable(answer: Answer) -> Account:
     # RFC 8555 section 7.3: "The server returns ... the account URL in the Location header field".
     if not answer.location:
         raise CaAnswerError("newAccount answered without the account's URL", answer.retry_after_s)
+    if not _ACCOUNT_URL.fullmatch(answer.location):
+        raise CaAnswerError("newAccount answered with a URL that no CAA record can name", answer.retry_after_s)
     account = Account.parse(answer.location, document)
     if account.status in {AccountStatus.DEACTIVATED, AccountStatus.REVOKED}:
         raise _account_error(f"the account {account.url} is {account.status.value}")
