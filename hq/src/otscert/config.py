@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from otscert.acme.directory import ISSUER_DOMAIN
 from otscert.config_alerts import AlertsConfig, read_alerts
 from otscert.config_dns import DnsConfig, check_computed_names, check_persist, read_challenge_zone, read_dns
 from otscert.config_limits import read_limits, read_public_suffix
@@ -330,6 +331,9 @@ def _issuer(reader: Reader, name: str) -> IssuerConfig:
         raise ConfigError(
             f"{prefix}eab_hmac_key is not base64url (letters, digits, - and _): copy it again from the CA's page"
         ) from error
+    identity = reader.get(f"{prefix}caa_identity")
+    if identity and not ISSUER_DOMAIN.fullmatch(identity):
+        raise ConfigError(f"{prefix}caa_identity is {identity!r}, but must be a domain name such as letsencrypt.org")
     return IssuerConfig(
         name=name,
         directory_url=directory_url,
@@ -339,7 +343,7 @@ def _issuer(reader: Reader, name: str) -> IssuerConfig:
         trust_file=reader.path(f"{prefix}trust_file") if reader.get(f"{prefix}trust_file") else None,
         eab_kid=kid,
         eab_hmac_key=key,
-        caa_identity=reader.get(f"{prefix}caa_identity"),
+        caa_identity=identity,
         max_in_flight=at_least(reader, f"{prefix}max_in_flight", 1),
         limits=read_limits(reader, prefix, directory_url),
         dns_persist=reader.get(f"{prefix}dns_persist"),

@@ -59,6 +59,11 @@ def test_a_typo_names_the_nearest_setting(installed: Installation, arguments: li
         ("[zone]", "[zone", "otscert.toml is not TOML: Expected ']' at the end of a table declaration (at line 5,"),
         ("https://127.0.0.1:1/", "http://127.0.0.1:1/", "issuer.ca.directory_url must start with https://"),
         (
+            "[issuer.ca]",
+            '[issuer.ca]\ncaa_identity = "ca.example; accounturi=x"',
+            "issuer.ca.caa_identity is 'ca.example; accounturi=x', but must be a domain name",
+        ),
+        (
             "token_file",
             "token",
             "model.box.token is a secret: keep it in a file of mode 0600 and set model.box.token_file",

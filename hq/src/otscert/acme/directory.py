@@ -11,7 +11,7 @@ from otscert.acme import members
 REQUIRED = ("newNonce", "newAccount", "newOrder")
 # RFC 8659 4.2: issuer-domain-name, with the bounds of a host's name. Whatever else stands in its place would be read as
 # a parameter of the zone's records, or could not be written into them.
-_ISSUER_DOMAIN = re.compile(
+ISSUER_DOMAIN = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.IGNORECASE | re.ASCII
 )
 
@@ -36,7 +36,7 @@ class Meta:
         return cls(
             terms_of_service=members.text(document, "termsOfService"),
             website=members.text(document, "website"),
-            caa_identities=tuple(filter(_ISSUER_DOMAIN.fullmatch, members.texts(document, "caaIdentities"))),
+            caa_identities=tuple(filter(ISSUER_DOMAIN.fullmatch, members.texts(document, "caaIdentities"))),
             external_account_required=members.flag(document, "externalAccountRequired"),
             profiles={name: about for name, about in profiles.items() if isinstance(about, str)},
         )
