@@ -144,8 +144,10 @@ class _Dig:
 
 # Dig reads so many words of a line and says nothing of the others.
 _MOST_WORDS = 13
-_ALWAYS = ("+tries=1", f"+timeout={_WITHIN_S}", "+noadflag", "+nocookie", "+ignore", "+noednsnegotiation")
-_ALWAYS += ("+noidnin", "+noidnout")
+_ALWAYS = (
+    *("+tries=1", f"+timeout={_WITHIN_S}", "+ignore", "+noednsnegotiation"),
+    *("+noadflag", "+nocookie", "+noidnin", "+noidnout"),
+)
 _DIG_ENDED = re.compile(rb"MSG SIZE  rcvd: \d+\n\n")
 
 
