@@ -40,7 +40,7 @@ def one(answer: bytes | AsyncGenerator[bytes, None] | None) -> bytes:
 
 
 def axfr() -> bytes:
-    return dns.message.make_query(ORIGIN, "AXFR").to_wire()
+    return dns.message.make_query(ORIGIN, "AXFR", id=7).to_wire()
 
 
 @pytest.mark.parametrize("octets", [0, 1, 10, 16, WHOLE_MAC - 1])
