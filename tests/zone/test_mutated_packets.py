@@ -13,7 +13,7 @@ import pytest
 from tests.zone.served import example_zone
 from tests.zone.targets import mutated, targets
 
-PACKETS = int(os.environ.get("OTSCERT_TEST_FUZZ_PACKETS", "30000"))
+PACKETS = int(os.environ.get("OTSCERT_TEST_FUZZ_PACKETS", "12000"))
 
 
 @pytest.mark.timeout(600)
