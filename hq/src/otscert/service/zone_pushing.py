@@ -121,7 +121,7 @@ class ZonePusher:
                     rest_s = min(2 * rest_s, _LONGEST_REST_S)
                     continue
                 rest_s = _FIRST_REST_S
-                if moved:
+                if moved is not None:
                     await asyncio.sleep(0 if moved == self.at_once else self.pace_s)
                 else:
                     await heard(LOOK_S)
