@@ -7,6 +7,7 @@ from ipaddress import ip_address
 import dns.message
 
 from otscert.domain.addresses import DEFAULT_POLICY
+from otscert.roles.worker import ServersOfBothZones
 from otscert.zones.challenge_zone import ChallengeZone
 from otscert.zones.check import wait_until_alias
 from otscert.zones.server import DnsServer
@@ -58,3 +59,30 @@ async def test_an_alias_that_is_missing_is_named() -> None:
     assert "as an alias of there.example: there is no CNAME" in missing.reason
     assert not other.served
     assert "REFUSED: it does not serve the zone" in other.reason
+
+
+async def test_no_ca_is_told_before_both_zones_have_their_part() -> None:
+    zone = challenges()
+    zone.activate("one", ADDRESSES, DEFAULT_POLICY)
+    server = DnsServer(zone)
+    await server.start("127.0.0.1", 0)
+    try:
+        asked = ServersOfBothZones(
+            zone="boxes.example.com",
+            servers=server.addresses,
+            challenge_zone="acme.example.com",
+            challenge_servers=server.addresses,
+            deadline_s=0.05,
+        )
+        name = "_acme-challenge.one.boxes.example.com"
+        neither = await asked.wait_until_served(name, ["v"])
+        zone.put_txt("one", "v")
+        no_alias = await asked.wait_until_served(name, ["v"])
+    finally:
+        await server.stop()
+    assert neither is not None
+    assert "REFUSED" in neither
+    assert "serves 0 of 1 TXT values at _acme-challenge.one.acme.example.com" in neither
+    assert no_alias is not None
+    assert "REFUSED" in no_alias
+    assert "TXT values" not in no_alias

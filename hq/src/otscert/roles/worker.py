@@ -50,12 +50,13 @@ class ServersOfBothZones:
     servers: tuple[ServerAddress, ...]
     challenge_zone: str
     challenge_servers: tuple[ServerAddress, ...]
+    deadline_s: float = _DNS_DEADLINE_S
 
     async def wait_until_served(self, name: str, values: Iterable[str]) -> str | None:
         target = f"{name.removesuffix(self.zone)}{self.challenge_zone}"
         results = await asyncio.gather(
-            wait_until_alias(self.servers, name, target, _DNS_DEADLINE_S),
-            wait_until_served(self.challenge_servers, target, list(values), _DNS_DEADLINE_S),
+            wait_until_alias(self.servers, name, target, self.deadline_s),
+            wait_until_served(self.challenge_servers, target, list(values), self.deadline_s),
         )
         return "; ".join(result.reason for result in results if not result.served) or None
 
