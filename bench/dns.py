@@ -30,10 +30,11 @@ class Compared:
     steady_ms: dict[str, list[float]] = field(default_factory=dict)
 
 
-def measure(folder: Path, *, names: int, rounds: int, seconds: int) -> dict[str, Compared]:
-    """Ask every set of every server that can answer it."""
+def measure(folder: Path, *, names: int, rounds: int, seconds: int, rate: int | None = None) -> dict[str, Compared]:
+    """Ask every set of every server that can answer it, at full speed unless `rate` bounds it (a smoke run)."""
     with _servers(folder, names) as servers:
-        return {kind: _ask(_load(folder, kind, names, seconds), _able(servers, kind), rounds=rounds) for kind in SETS}
+        loads = {kind: replace(_load(folder, kind, names, seconds), rate=rate) for kind in SETS}
+        return {kind: _ask(load, _able(servers, kind), rounds=rounds) for kind, load in loads.items()}
 
 
 @contextmanager

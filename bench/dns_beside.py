@@ -37,7 +37,7 @@ class Served:
     steady_ms: list[float]
 
 
-def slow_clients(folder: Path, *, names: int, seconds: int) -> dict[str, Served]:
+def slow_clients(folder: Path, *, names: int, seconds: int, limit: int | None = None) -> dict[str, Served]:
     """A normal client over UDP and TCP, without the slow ones and beside them."""
     questions = write_questions(folder, "stored", names)
     with ExitStack() as stack:
@@ -48,16 +48,18 @@ def slow_clients(folder: Path, *, names: int, seconds: int) -> dict[str, Served]
                 command = [sys.executable, "-m", "bench.slow_clients", str(server.port), str(SLOW)]
                 stack.enter_context(Child(command, log=folder / "slow.log", core=dnsperf.last_core())).line()
             for mode, rate in (("udp", STEADY_PER_S), ("tcp", TCP_PER_S)):
-                load = Load(questions=questions, seconds=seconds, mode=mode)
+                load = Load(questions=questions, seconds=seconds, mode=mode, rate=limit)
                 full = dnsperf.flood("ours", server.port, [server.child], load)
                 steady = Load(questions=questions, seconds=seconds, mode=mode, rate=rate)
                 found[f"{mode}, {state}"] = Served(round=full, steady_ms=dnsperf.latencies_ms(server.port, steady))
     return found
 
 
-def shared_port(folder: Path, *, names: int, rounds: int, seconds: int) -> dict[int, list[DnsRound]]:
+def shared_port(
+    folder: Path, *, names: int, rounds: int, seconds: int, rate: int | None = None
+) -> dict[int, list[DnsRound]]:
     """One process and two on one port, all of them and dnsperf free to use both cores."""
-    load = Load(questions=write_questions(folder, "stored", names), seconds=seconds, pinned=False)
+    load = Load(questions=write_questions(folder, "stored", names), seconds=seconds, pinned=False, rate=rate)
     found: dict[int, list[DnsRound]] = {1: [], 2: []}
     for _ in range(rounds):
         for count, runs in found.items():

@@ -41,6 +41,9 @@ class Size(Protocol):
     def dns_seconds(self) -> int: ...
 
     @property
+    def dns_rate(self) -> int | None: ...
+
+    @property
     def api_seconds(self) -> int: ...
 
     @property
@@ -49,7 +52,9 @@ class Size(Protocol):
 
 def dns_section(folder: Path, size: Size) -> list[Section]:
     """Our name server beside NSD, Knot and PowerDNS."""
-    found = dns.measure(folder, names=size.dns_names, rounds=size.dns_rounds, seconds=size.dns_seconds)
+    found = dns.measure(
+        folder, names=size.dns_names, rounds=size.dns_rounds, seconds=size.dns_seconds, rate=size.dns_rate
+    )
     return [_compared(kind, each, size) for kind, each in found.items()]
 
 
@@ -118,7 +123,7 @@ def _profile(figures: tuple[Figure, ...], found: Compared) -> tuple[str, ...]:
 
 def slow_section(folder: Path, size: Size) -> list[Section]:
     """A normal client beside many slow ones."""
-    found = dns_beside.slow_clients(folder, names=size.dns_names, seconds=size.dns_seconds)
+    found = dns_beside.slow_clients(folder, names=size.dns_names, seconds=size.dns_seconds, limit=size.dns_rate)
     figures = []
     for name, each in found.items():
         figures += [
@@ -145,7 +150,9 @@ def slow_section(folder: Path, size: Size) -> list[Section]:
 def shared_section(folder: Path, size: Size) -> list[Section]:
     """Two processes on one port."""
     rounds = max(1, size.dns_rounds // 2)
-    found = dns_beside.shared_port(folder, names=size.dns_names, rounds=rounds, seconds=size.dns_seconds)
+    found = dns_beside.shared_port(
+        folder, names=size.dns_names, rounds=rounds, seconds=size.dns_seconds, rate=size.dns_rate
+    )
     one, two = found[1], found[2]
     return [
         Section(

@@ -36,6 +36,8 @@ class Size:
     dns_names: int
     dns_rounds: int
     dns_seconds: int
+    dns_rate: int | None
+    """Questions a second at most; None: as many as are answered."""
     challenges: int
     api_seconds: int
     client_runs: int
@@ -54,6 +56,7 @@ FULL = Size(
     dns_names=10_000,
     dns_rounds=5,
     dns_seconds=2,
+    dns_rate=None,
     challenges=200,
     api_seconds=6,
     client_runs=5,
@@ -71,6 +74,7 @@ QUICK = Size(
     dns_names=100,
     dns_rounds=1,
     dns_seconds=1,
+    dns_rate=10_000,
     challenges=3,
     api_seconds=1,
     client_runs=1,
