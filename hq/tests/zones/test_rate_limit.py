@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import dns.flags
@@ -16,7 +17,7 @@ from otscert.zones.front import Front
 from otscert.zones.rate import RateLimit, network_text
 from otscert.zones.settings import ZoneSettings
 from otscert.zones.transfer import Transfers
-from otscert.zones.tsig import NOTAUTH, Keys, TsigKey
+from otscert.zones.tsig import NOTAUTH, Keys, Signer, TsigKey, made
 from otscert.zones.zone import Zone
 
 NAME = "four.boxes.example.com"
@@ -99,21 +100,79 @@ def test_answers_to_garbage_count_and_are_never_larger_than_it(zone: Zone, garba
     assert zone.counters.limited == 3
 
 
+KEY = TsigKey(name="otscert", algorithm="hmac-sha256", secret=bytes(32))
+
+
+def signing_front(zone: Zone, per_s: int, clock: Clock, *keys: TsigKey) -> Front:
+    signed = Transfers(zone, Keys(keys), answer=zone.answer, now_s=lambda: int(clock.now_s))
+    limit = RateLimit(per_s) if per_s else None
+    return Front(zone.responder, zone.counters, Cookies(bytes(32)), limit=limit, signed=signed, clock=clock)
+
+
+def signed_query(key: TsigKey, clock: Clock, rtype: str = "SOA") -> bytes:
+    plain = dns.message.make_query("boxes.example.com", rtype, use_edns=0).to_wire()
+    return Signer(made(key), b"").sign(plain, now_s=int(clock.now_s))
+
+
 @pytest.mark.parametrize("owner", [b"\xc0\x0c", b"\x03abc\x00"])
-def test_an_answer_to_an_unknown_key_is_not_limited_and_never_larger_than_the_query(zone: Zone, owner: bytes) -> None:
-    keys = Keys([TsigKey(name="otscert", algorithm="hmac-sha256", secret=bytes(32))])
-    signed = Transfers(zone, keys, answer=zone.answer, now_s=lambda: 1_800_000_000)
-    front = Front(zone.responder, zone.counters, Cookies(bytes(32)), limit=RateLimit(1), signed=signed)
+def test_an_answer_to_an_unknown_key_is_never_larger_than_the_query(zone: Zone, owner: bytes) -> None:
+    asked = signing_front(zone, 2, Clock(), KEY)
     # RFC 8945 4.2: an algorithm, when, fudge, no MAC, an id, no error, no other data.
     rdata = b"\x03abc\0" + bytes(6) + b"\1\x2c" + bytes(8)
     query = bytearray(dns.message.make_query("a" * 63 + ".boxes.example.com", "SOA").to_wire())
     query[10:12] = b"\0\1"
     query += owner + b"\x00\xfa\x00\xff\0\0\0\0" + len(rdata).to_bytes(2) + rdata
-    for _ in range(3):
-        answer = front.datagram(bytes(query), "192.0.2.7")
-        assert answer is not None
-        assert len(answer) <= len(query)
-        assert answer[3] & 15 == NOTAUTH
+    answers = [asked.datagram(bytes(query), "192.0.2.7") or b"" for _ in range(3)]
+    assert [(answer[3] & 15, bool(answer[2] & 2)) for answer in answers] == [(NOTAUTH, False)] * 2 + [(0, True)]
+    assert all(0 < len(answer) <= len(query) for answer in answers)
+
+
+def test_a_key_that_nobody_has_is_refused_before_any_signature_is_computed(zone: Zone) -> None:
+    clock = Clock()
+    stranger = TsigKey(name="stranger", algorithm="hmac-sha256", secret=bytes(32))
+    query = signed_query(stranger, clock)
+    # A server without any key has nothing to compute a signature with; its answer is the same.
+    assert signing_front(zone, 9, clock, KEY).datagram(query, "192.0.2.7") == signing_front(zone, 9, clock).datagram(
+        query, "192.0.2.7"
+    )
+
+
+@pytest.mark.parametrize("secret", [bytes(32), b"another secret"], ids=["right", "wrong"])
+def test_beyond_the_limit_a_signed_question_is_not_checked_but_sent_to_tcp(zone: Zone, secret: bytes) -> None:
+    clock = Clock()
+    asked = signing_front(zone, 2, clock, KEY)
+    query = signed_query(TsigKey(name=KEY.name, algorithm=KEY.algorithm, secret=secret), clock)
+    answers = [asked.datagram(query, "192.0.2.7") or b"" for _ in range(4)]
+    assert [bool(answer[2] & 2) for answer in answers] == [False, False, True, True]
+    assert answers[3] == zone.responder.truncated(query)
+    assert zone.counters.limited == 2
+    clock.now_s += 1
+    assert not (asked.datagram(query, "192.0.2.7") or b"\0\0\2")[2] & 2
+
+
+def test_who_asks_in_a_secondarys_name_does_not_lock_it_out_over_tcp(zone: Zone) -> None:
+    clock = Clock()
+    asked = signing_front(zone, 2, clock, KEY)
+    wrong = signed_query(TsigKey(name=KEY.name, algorithm=KEY.algorithm, secret=b"another secret"), clock)
+    for _ in range(50):
+        asked.datagram(wrong, "192.0.2.7")
+    soa = asked.message(signed_query(KEY, clock), "192.0.2.7")
+    assert isinstance(soa, bytes)
+    assert (soa[3] & 15, soa[7], soa[2] & 2) == (0, 1, 0)
+    assert isinstance(asked.message(signed_query(KEY, clock, "AXFR"), "192.0.2.7"), AsyncGenerator)
+
+
+def test_signed_datagrams_from_everywhere_have_a_limit_together(zone: Zone) -> None:
+    clock = Clock()
+    asked = signing_front(zone, 100, clock, KEY)
+    query = signed_query(TsigKey(name="stranger", algorithm=KEY.algorithm, secret=bytes(32)), clock)
+    answers = [asked.datagram(query, f"10.{number >> 8}.{number & 255}.1") or b"" for number in range(1100)]
+    assert [bool(answer[2] & 2) for answer in answers] == [False] * 1000 + [True] * 100
+    # What is not signed is another count.
+    plain = dns.message.make_query(NAME, "A").to_wire()
+    assert not (asked.datagram(plain, "10.9.9.1") or b"\0\0\2")[2] & 2
+    unlimited = signing_front(zone, 0, clock, KEY)
+    assert all(not (unlimited.datagram(query, "10.0.0.1") or b"\0\0\2")[2] & 2 for _ in range(1100))
 
 
 def test_a_large_answer_costs_ten(zone: Zone) -> None:
