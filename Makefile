@@ -41,7 +41,7 @@ test-zone: install parts ## the zone alone (part of make test): the RFCs' rules,
 
 fuzz: install ## atheris looks for octets that break the name server, FUZZ_S (60) seconds a target; crashes are kept in .fuzz
 	@$(UV) pip install --quiet --target .fuzz/lib --require-hashes -r requirements/fuzz.txt
-	@for name in responder front cookie edns; do \
+	@for name in responder front cookie edns stream; do \
 	  echo "fuzz: $$name"; \
 	  PYTHONPATH=.fuzz/lib:. $(BIN)/python -m tests.zone.fuzz $$name .fuzz $(FUZZ_S) || exit; \
 	done

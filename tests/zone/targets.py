@@ -5,26 +5,27 @@ Each is fed by mutated packets in `make test` and by atheris in `make fuzz`. The
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Iterator
 
 import dns.edns
 import dns.message
-import dns.tsig
 
-from otscert.zones import wire
+from otscert.zones import tcp, wire
 from otscert.zones.cookies import Cookies
 from otscert.zones.errors import MalformedMessageError
 from otscert.zones.front import Front
 from otscert.zones.rate import RateLimit
 from otscert.zones.transfer import Transfers
-from otscert.zones.tsig import Keys, TsigKey
+from otscert.zones.tsig import Keys, Signer, TsigKey, made
 from otscert.zones.zone import Zone
 from tests.zone.served import ORIGIN, example_zone
+from tests.zone.tcp_stream import cut, judge_stream
 
 NOW_S = 1_800_000_000
 CLIENT = "192.0.2.99"
-_SECRET = b"a secret of thirty-two octets !!"
+_KEY = TsigKey(name="secondary", algorithm="hmac-sha256", secret=b"a secret of thirty-two octets !!")
 Target = Callable[[bytes], None]
 
 
@@ -45,24 +46,28 @@ def judge(packet: bytes, answer: bytes | None) -> None:
         raise WrongAnswerError(f"{packet.hex()} -> {answer.hex()}")
 
 
-def targets(zone: Zone | None = None) -> dict[str, Target]:
-    """Every target by its name, on one zone."""
-    zone = zone or example_zone()
+def _front(zone: Zone, cookies: Cookies) -> Front:
     signed = Transfers(
         zone,
-        Keys([TsigKey(name="secondary", algorithm="hmac-sha256", secret=_SECRET)]),
+        Keys([_KEY]),
         answer=zone.responder.answer,
         now_s=lambda: NOW_S,
     )
-    cookies = Cookies(bytes(16))
-    front = Front(
-        zone.responder,
-        zone.counters,
-        cookies,
-        limit=RateLimit(1 << 30),
-        signed=signed,
-        clock=lambda: float(NOW_S),
+    return Front(
+        zone.responder, zone.counters, cookies, limit=RateLimit(1 << 30), signed=signed, clock=lambda: float(NOW_S)
     )
+
+
+def stream_front() -> tcp.Answer:
+    """What answers the messages of a TCP stream."""
+    return _front(example_zone(), Cookies(bytes(16))).message
+
+
+def targets(zone: Zone | None = None) -> dict[str, Target]:
+    """Every target by its name, on one zone."""
+    zone = zone or example_zone()
+    cookies = Cookies(bytes(16))
+    front = _front(zone, cookies)
 
     def responder(packet: bytes) -> None:
         judge(packet, zone.answer(packet, size_limit=wire.EDNS_UDP_BYTES))
@@ -84,12 +89,16 @@ def targets(zone: Zone | None = None) -> dict[str, Target]:
             except MalformedMessageError:
                 return
 
-    return {"responder": responder, "front": whole_front, "cookie": cookie, "edns": edns}
+    def stream(packet: bytes) -> None:
+        # The first octets say how the rest is cut, and when the client goes.
+        gone_after = None if len(packet) < 4 or packet[3] < 128 else packet[3] - 128
+        asyncio.run(judge_stream(front.message, cut(packet[4:], packet[:3]), gone_after=gone_after))
+
+    return {"responder": responder, "front": whole_front, "cookie": cookie, "edns": edns, "stream": stream}
 
 
 def seeds() -> list[bytes]:
-    """Good messages to be spoiled: plain, with EDNS and cookies, signed, and for transfers."""
-    key = dns.tsig.Key("secondary", _SECRET, "hmac-sha256")
+    """Good messages to be spoiled: plain, with EDNS and cookies, signed, and for transfers; the last two are those."""
     found = []
     for name, rtype in (("both", "A"), ("_acme-challenge.huge", "TXT"), ("unknown", "A"), ("fresh", "AAAA")):
         query = dns.message.make_query(f"{name}.{ORIGIN}", rtype, use_edns=-1)
@@ -98,13 +107,12 @@ def seeds() -> list[bytes]:
         found.append(query.to_wire())
         query.use_edns(0, payload=512, options=[dns.edns.GenericOption(dns.edns.OptionType.COOKIE, bytes(24))])
         found.append(query.to_wire())
-        query.use_tsig(key)
-        found.append(query.to_wire())
-    for rtype in ("AXFR", "SOA"):
-        transfer = dns.message.make_query(ORIGIN, rtype)
-        transfer.use_tsig(key)
-        found.append(transfer.to_wire())
-    return found
+        found.append(_signed(query.to_wire()))
+    return [*found, *(_signed(dns.message.make_query(ORIGIN, rtype).to_wire()) for rtype in ("SOA", "AXFR"))]
+
+
+def _signed(query: bytes) -> bytes:
+    return Signer(made(_KEY), b"").sign(query, now_s=NOW_S)
 
 
 def mutated(number: int, *, seed: int) -> Iterator[bytes]:

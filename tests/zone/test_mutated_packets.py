@@ -36,7 +36,7 @@ def test_mutated_packets_are_answered_within_their_limit_and_leave_nothing_behin
         front(packet)
 
 
-@pytest.mark.parametrize("name", ["responder", "cookie", "edns"])
+@pytest.mark.parametrize("name", ["responder", "cookie", "edns", "stream"])
 def test_every_target_of_the_fuzzer_stands_mutated_packets(name: str) -> None:
     target = targets()[name]
     for packet in mutated(3_000, seed=4):
