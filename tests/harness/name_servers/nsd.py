@@ -27,6 +27,7 @@ def nsd_secondary(folder: Path, *, zone: str, port: int, primary_port: int, secr
   xfrdfile: "{folder}/xfrd.state"
   xfrdir: "{folder}"
   pidfile: "{folder}/nsd.pid"
+  xfrd-reload-timeout: 0
   verbosity: 2
   rrl-ratelimit: 0
   rrl-whitelist-ratelimit: 0

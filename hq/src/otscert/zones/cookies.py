@@ -62,7 +62,8 @@ class Cookies:
         return Judged(Standing.VALID, self._made(mine, now_s, client) if age_s > _NEW_AFTER_S else cookie)
 
     def _is_ours(self, cookie: bytes, client: str) -> bool:
-        if len(cookie) != wire.COOKIE_BYTES or cookie[8:12] != _VERSION:
+        # The reserved octets are not looked at but hashed (RFC 9018 4.2): later versions may use them.
+        if len(cookie) != wire.COOKIE_BYTES or cookie[8] != _VERSION[0]:
             return False
         return hmac.compare_digest(cookie[16:], self._hash(cookie[:16], client))
 
