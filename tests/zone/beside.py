@@ -1,4 +1,4 @@
-"""NSD beside our server: the same records from a zone file, on a free port of loopback. Knows how NSD is configured."""
+"""NSD and Knot beside our server: the same records from a zone file, each on a free port. Knows how they start."""
 
 from __future__ import annotations
 
@@ -61,5 +61,35 @@ zone:
         encoding="ascii",
     )
     arguments = ("-d", "-c", str(folder / "nsd.conf"))
+    with running(command, arguments, log=folder / "log", answers=lambda: serves(port, ORIGIN)):
+        yield port
+
+
+@contextmanager
+def knot(folder: Path, zone: Zone) -> Iterator[int]:
+    """Run it with the zone as it is now; gives its port."""
+    command, port = require_part("knotd"), free_port()
+    folder.mkdir(parents=True)
+    (folder / "zone").write_text(zone_file(zone), encoding="ascii")
+    (folder / "knot.conf").write_text(
+        f"""server:
+    listen: {LOOPBACK}@{port}
+    rundir: "{folder}"
+    udp-workers: 1
+    tcp-workers: 1
+    udp-max-payload: 1232
+database:
+    storage: "{folder}"
+log:
+  - target: stdout
+    any: warning
+zone:
+  - domain: {ORIGIN}
+    storage: "{folder}"
+    file: zone
+""",
+        encoding="ascii",
+    )
+    arguments = ("-c", str(folder / "knot.conf"))
     with running(command, arguments, log=folder / "log", answers=lambda: serves(port, ORIGIN)):
         yield port

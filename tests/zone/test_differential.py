@@ -1,4 +1,4 @@
-"""The same generated questions to our server and to NSD with the same zone: the same answers.
+"""The same generated questions to our server, to NSD and to Knot with the same zone: the same answers.
 
 OTSCERT_TEST_DNS_QUESTIONS asks for more than 10^5, OTSCERT_TEST_DNS_SEED for others.
 
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.zone.beside import nsd
+from tests.zone.beside import knot, nsd
 from tests.zone.compared import Essence, essence
 from tests.zone.questions import questions
 from tests.zone.served import HOST, Served
@@ -33,10 +33,11 @@ _AT_ONCE = 100
 
 
 @pytest.fixture
-def sockets(served: Served, tmp_path: Path) -> Iterator[tuple[socket.socket, socket.socket]]:
+def sockets(served: Served, tmp_path: Path) -> Iterator[list[socket.socket]]:
+    """To us, NSD and Knot."""
     with ExitStack() as stack:
-        port = stack.enter_context(nsd(tmp_path / "nsd", served.zone))
-        yield stack.enter_context(_connected(served.port)), stack.enter_context(_connected(port))
+        ports = [served.port, *(stack.enter_context(run(tmp_path / run.__name__, served.zone)) for run in (nsd, knot))]
+        yield [stack.enter_context(_connected(port)) for port in ports]
 
 
 def _connected(port: int) -> socket.socket:
@@ -53,23 +54,22 @@ def _collect(client: socket.socket, number: int) -> dict[bytes, bytes]:
 
 
 @pytest.mark.timeout(240)
-def test_nsd_with_the_same_zone_answers_the_same(served: Served, sockets: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = sockets
+def test_nsd_and_knot_with_the_same_zone_answer_the_same(served: Served, sockets: list[socket.socket]) -> None:
     owners = sorted({record.owner for record in served.zone.rrs()})
     asked = questions(QUESTIONS, seed=SEED, owners=owners)
     codes: Counter[int] = Counter()
-    faults: list[tuple[bytes, Essence, Essence]] = []
+    faults: list[tuple[bytes, Essence, list[Essence]]] = []
     while batch := list(islice(asked, _AT_ONCE)):
         for query in batch:
-            ours.send(query)
-            theirs.send(query)
-        here, there = _collect(ours, len(batch)), _collect(theirs, len(batch))
+            for each in sockets:
+                each.send(query)
+        here, *there = (_collect(each, len(batch)) for each in sockets)
         for query in batch:
-            mine, other = essence(here[query[:2]]), essence(there[query[:2]])
+            mine, others = essence(here[query[:2]]), [essence(answers[query[:2]]) for answers in there]
             codes[mine.rcode] += 1
-            if mine != other:
-                faults.append((query, mine, other))
-    said = "\n".join(f"{query!r}\n  ours   {mine}\n  theirs {other}" for query, mine, other in faults[:10])
+            if others != [mine, mine]:
+                faults.append((query, mine, others))
+    said = "\n".join(f"{query!r}\n  ours   {mine}\n  NSD, Knot {others}" for query, mine, others in faults[:10])
     assert not faults, f"{len(faults)} of {QUESTIONS} questions of seed {SEED} differ, the first of them:\n{said}"
     # The questions are worth asking: every code, and most names exist.
     assert set(codes) >= {0, 3, 5, 16}
