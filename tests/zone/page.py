@@ -23,8 +23,8 @@ answer are judged alike, or octets on a socket where no tool would send such a m
 _FOOT = """
 ## What is compared with other name servers
 
-`tests/zone/test_differential.py` gives the same zone to NSD and Knot and puts the same generated questions to all: rcode,
-AA, TC, answers with their TTLs and the SOA in the authority section agree, without exception; what is not asked or not
+`tests/zone/test_differential.py` gives the same zone to NSD and Knot and puts the same generated questions to all:
+rcode, AA, TC, answers with their TTLs and the SOA in the authority section agree, without exception; what is not asked or not
 looked at stands at its top. `docs/amplification.md` says how large answers are.
 """
 
