@@ -17,9 +17,11 @@ import pytest
 from otscert.domain.admission import Naming
 from otscert.domain.names import RANDOM_BYTES, make_label
 from otscert.domain.zone_checks import LABEL, LONGEST_S, check_id, is_over
+from otscert.ops.doctor_ask import NoAnswer
 from otscert.ops.doctor_finding import Finding
 from otscert.ops.parent_zone import Referral, ask_referral
 from otscert.ops.zone_check_caa import CaaAt, judge_caa
+from otscert.ops.zone_check_fresh import judge_above
 from otscert.ops.zone_check_server import Report, ask_all, judge_server, judge_together, mixed
 
 ORIGIN = "boxes.example.com"
@@ -262,3 +264,17 @@ def test_capitals_are_mixed_in(name: str) -> None:
     text = mixed(name)
     assert text.lower() == name
     assert text not in (name, name.upper())
+
+
+@pytest.mark.parametrize(
+    ("rcode", "found"), [(dns.rcode.NOERROR, set()), (dns.rcode.NXDOMAIN, {"zone.above"}), (None, set())]
+)
+def test_a_server_that_denies_an_empty_name_above_a_challenge_is_named(
+    rcode: dns.rcode.Rcode | None, found: set[str]
+) -> None:
+    above = f"{LABEL}.{ORIGIN}"
+    said: dns.message.Message | NoAnswer = NoAnswer("silent")
+    if rcode is not None:
+        said = sound(dns.message.make_query(above, "A"))
+        said.set_rcode(rcode)
+    assert {finding.check.partition(":")[0] for finding in judge_above(said, name="ns1", above=above)} == found

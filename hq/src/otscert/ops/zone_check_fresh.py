@@ -6,13 +6,18 @@ What is put there is persisted first and carries its time: whoever is killed in 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 
+import dns.message
+import dns.rcode
+import dns.rdatatype
+
 from otscert.domain import zone_checks
-from otscert.ops.doctor_ask import Server
+from otscert.ops.doctor_ask import NoAnswer, Server, ask
 from otscert.ops.doctor_finding import Finding, failed, ok, unknown
 from otscert.service.ports import Store
 from otscert.store.transaction import Transaction
@@ -42,16 +47,41 @@ async def check_fresh(
         await store.write(partial(_put, row_id=row_id, value=value, now_s=now_s))
         name = f"_acme-challenge.{zone_checks.LABEL}.{origin}"
         result = await wait_until_served(list(servers), name, [value], limit_s)
+        served = [check.server for check in result.servers if check.served]
+        above = f"{zone_checks.LABEL}.{origin}"
+        answers = await asyncio.gather(*(_ask_above(server, above) for server in served))
     finally:
         # Also when the command is being ended; else the sweep takes it out.
         await store.write(lambda transaction: transaction.challenges.drop(row_id))
     late = [check for check in result.servers if not check.served]
     for check in late:
         yield _late(check, servers[check.server], limit_s)
+    for server, said in zip(served, answers, strict=True):
+        for finding in judge_above(said, name=servers[server], above=above):
+            yield finding
     if not late:
         slowest_s = max(check.elapsed_s for check in result.servers)
         yield ok(
             "zone.fresh", f"a fresh challenge is seen at every name server ({len(servers)}) after {slowest_s:.1f} s"
+        )
+
+
+async def _ask_above(server: Server, above: str) -> dns.message.Message | NoAnswer:
+    try:
+        return await ask(server, above, dns.rdatatype.A)
+    except NoAnswer as error:
+        return error  # the server's own checks say that it is silent
+
+
+def judge_above(said: dns.message.Message | NoAnswer, *, name: str, above: str) -> Iterator[Finding]:
+    """Whether a server denies a name that has only the challenge below it (RFC 8020: NXDOMAIN denies that as well)."""
+    if isinstance(said, dns.message.Message) and said.rcode() == dns.rcode.NXDOMAIN:
+        yield failed(
+            f"zone.above:{name}",
+            f"{name} says that {above} does not exist (NXDOMAIN), although a challenge stands below it",
+            why="resolvers that ask label by label, as Let's Encrypt's do, stop there and never see the challenge;"
+            " those that ask for the whole name do see it",
+            mend="use a name server that answers NOERROR for such empty names (RFC 8020); is there a proxy before it?",
         )
 
 
