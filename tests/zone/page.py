@@ -24,8 +24,8 @@ _FOOT = """
 ## What is compared with other name servers
 
 `tests/zone/test_differential.py` gives the same zone to NSD and Knot and puts the same generated questions to all:
-rcode, AA, TC, answers with their TTLs and the SOA in the authority section agree, without exception; what is not asked or not
-looked at stands at its top. `docs/amplification.md` says how large answers are.
+rcode, AA, TC, answers with their TTLs and the SOA in the authority section agree, without exception; what is
+not asked or not looked at stands at its top. `docs/amplification.md` says how large answers are.
 """
 
 
