@@ -12,15 +12,10 @@ import ipaddress
 import socket
 from collections.abc import Callable
 
+from otscert.zones.datagrams import IP_PKTINFO, Batch
+
 Answer = Callable[[bytes, str], bytes | None]
 
-# Datagrams per wake-up: enough to save wake-ups, few enough that timers and TCP get their turn within 0.5 ms.
-_DATAGRAMS_PER_TURN = 64
-# A query is far shorter; what is cut off here is answered FORMERR.
-_LONGEST_QUERY_BYTES = 4096
-# From Linux' in.h; Python 3.11 does not name it.
-_IP_PKTINFO = 8
-_ANCILLARY_BYTES = socket.CMSG_SPACE(20)
 # Room in the kernel for a burst while the process does something else.
 _KERNEL_BUFFER_BYTES = 1 << 20
 
@@ -40,7 +35,7 @@ def udp_socket(family: socket.AddressFamily, host: str, port: int, *, share: boo
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, int(_is_wildcard(host)))
         else:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, int(_is_wildcard(host)))
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, int(_is_wildcard(host)))
         sock.bind((host, port))
     except BaseException:
         sock.close()
@@ -55,11 +50,11 @@ class UdpListener:
         self.unsent = 0
         self._sock = sock
         self._answer = answer
+        self._batch = Batch(sock, anywhere=_is_wildcard(sock.getsockname()[0]))
 
     def start(self) -> None:
         """Begin to answer on the running loop."""
-        wildcard = _is_wildcard(self._sock.getsockname()[0])
-        asyncio.get_running_loop().add_reader(self._sock, self._readable_anywhere if wildcard else self._readable)
+        asyncio.get_running_loop().add_reader(self._sock, self._readable)
 
     def close(self) -> None:
         """Stop, and give the port back."""
@@ -67,48 +62,10 @@ class UdpListener:
         self._sock.close()
 
     def _readable(self) -> None:
-        receive, send, answer_to = self._sock.recvfrom, self._sock.sendto, self._answer
-        for _ in range(_DATAGRAMS_PER_TURN):
-            try:
-                query, client = receive(_LONGEST_QUERY_BYTES)
-            except BlockingIOError:
-                return
-            answer = answer_to(query, client[0])
-            if answer is None:
-                continue
-            try:
-                send(answer, client)
-            except OSError:
-                # The kernel's buffer is full or the sender's address cannot be reached (port 0, no route). UDP may
-                # lose answers and the client asks again; the count shows it.
-                self.unsent += 1
-
-    def _readable_anywhere(self) -> None:
-        # On a wildcard address an answer must leave from the address that was asked, or the client drops it; the kernel
-        # would choose by route. It costs 2 us more, so it is a function of its own.
-        for _ in range(_DATAGRAMS_PER_TURN):
-            try:
-                query, ancillary, _, client = self._sock.recvmsg(_LONGEST_QUERY_BYTES, _ANCILLARY_BYTES)
-            except BlockingIOError:
-                return
-            answer = self._answer(query, client[0])
-            if answer is None:
-                continue
-            source = [(level, kind, _as_source(level, info)) for level, kind, info in ancillary]
-            try:
-                self._sock.sendmsg([answer], source, 0, client)
-            except OSError:
-                # As above.
-                self.unsent += 1
+        # One batch, then timers and TCP have their turn; what is left waiting makes the socket readable again.
+        _, unsent = self._batch.exchange(self._answer)
+        self.unsent += unsent
 
 
 def _is_wildcard(host: str) -> bool:
     return ipaddress.ip_address(host).is_unspecified
-
-
-def _as_source(level: int, info: bytes) -> bytes:
-    # ip(7): struct in_pktinfo is interface, local address, destination; ipv6(7): in6_pktinfo is address, interface.
-    # Interface 0 leaves the way back to the routing table.
-    if level == socket.IPPROTO_IPV6:
-        return info[:16] + bytes(4)
-    return bytes(4) + info[4:8] + bytes(4)
