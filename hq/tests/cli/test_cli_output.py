@@ -30,6 +30,14 @@ def test_a_terminal_gets_lines_that_fit(installed: Installation, columns: int, a
     assert max(map(len, lines)) <= columns
 
 
+def test_a_table_breaks_no_word_on_a_terminal_that_has_room(installed: Installation) -> None:
+    lines = on_a_terminal(installed, 80, "plan", "--boxes", "1000", "--per-day", "50")
+    (planned,) = (line for line in lines if line.startswith("as planned"))
+    assert planned.split()[-1] == "certificates-per-domain"
+    heading = next(number for number, line in enumerate(lines) if line.startswith("change"))
+    assert {"longest", "median", "queue's"} <= set(" ".join(lines[heading - 1 : heading + 1]).split())
+
+
 def on_a_terminal(installed: Installation, columns: int, *arguments: str) -> list[str]:
     controller, terminal = pty.openpty()
     process = subprocess.Popen(

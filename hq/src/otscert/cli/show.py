@@ -27,17 +27,42 @@ def print_json(document: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows under their headings; the first cell stays whole on a terminal, and a pipe gets all of them whole."""
+    """Print rows under their headings; a terminal breaks no word if it has room, and a pipe gets all whole."""
     cells = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         _print_plain([[column.upper() for column in columns], *cells])
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=number == 0)
+    console = Console()
+    gap, widths = _layout(list(zip(columns, *cells, strict=True)), width=console.width)
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
+    for number, (column, width) in enumerate(zip(columns, widths, strict=True)):
+        table.add_column(column, overflow="fold", no_wrap=width is None and number == 0, width=width)
     for row in cells:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console.print(table)
+
+
+def _layout(columns: Sequence[Sequence[str]], *, width: int) -> tuple[int, Sequence[int | None]]:
+    """The gap between columns and their widths, so that no word breaks; None where the terminal has no room for that.
+
+    The first column is wrapped, between words, only where another one would break a word otherwise.
+    """
+    whole = [max(map(len, column)) for column in columns]
+    words = [max(map(_longest_word, column)) for column in columns]
+    for least, gap in (([whole[0], *words[1:]], 2), (words, 2), (words, 1)):
+        spare = width - sum(least) - gap * (len(columns) - 1)
+        if spare >= 0:
+            widths: list[int | None] = []
+            for wanted, needed in zip(whole, least, strict=True):
+                more = min(spare, wanted - needed)
+                spare -= more
+                widths.append(needed + more)
+            return gap, widths
+    return 2, [None] * len(columns)
+
+
+def _longest_word(text: str) -> int:
+    return max(map(len, text.split()), default=0)
 
 
 def print_fields(title: str, fields: Mapping[str, str]) -> None:
