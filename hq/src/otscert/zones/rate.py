@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 
 _BUCKETS = 1 << 16
-# A shortcut past the hash for clients that ask often; the others cost 0.3 us more.
+# A shortcut past the hash for clients that ask often; each question of a client beyond it costs 0.6 to 0.7 us more.
 _REMEMBERED_CLIENTS = 1 << 14
 
 
