@@ -8,10 +8,10 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import dns.asyncquery
 import dns.message
@@ -251,7 +251,9 @@ async def by_a_follower(request: pytest.FixtureRequest) -> AsyncIterator[Way]:
 
 
 @asynccontextmanager
-async def by_updates(server: NameServer, folder: Path) -> AsyncIterator[tuple[Way, ZonePusher]]:
+async def by_updates(
+    server: NameServer, folder: Path, boxes: Sequence[int] = (1,)
+) -> AsyncIterator[tuple[Way, ZonePusher]]:
     store, signals = SqliteStore.open(folder / "hq.db", followed=True), LocalSignals()
     pusher = ZonePusher(
         models={"box": make_model()},
@@ -264,7 +266,7 @@ async def by_updates(server: NameServer, folder: Path) -> AsyncIterator[tuple[Wa
         updates=Tally(),
     )
     way = Way(content=InStore(store=store, signals=signals), servers=(server.address,))
-    await way.content.add([1])
+    await way.content.add(boxes)
     async with running(pusher.work):
         yield way, pusher
     await store.close()
@@ -356,10 +358,51 @@ async def test_what_the_server_does_not_take_is_named(elsewhere: Elsewhere, name
         await update_server(server, origin=other.origin).update([other.take_off("label9")])
 
 
-async def test_a_key_that_may_not_change_the_zone_is_refused(tmp_path: Path) -> None:
-    policy = f"grant nobody.{ZONE_NAME} zonesub ANY;"
-    with (
-        bind(tmp_path / "bind", zone=ZONE_NAME, secret=TEXT_SECRET, policy=policy) as server,
-        pytest.raises(UpdateError, match="REFUSED: the key may not"),
-    ):
-        await update_server(server).update([sheet().take_off("label1")])
+async def test_a_name_that_the_key_may_not_change_holds_up_no_other(tmp_path: Path) -> None:
+    policy = f"deny otscert name label7.{ZONE_NAME} ANY; grant otscert zonesub ANY;"
+    with bind(tmp_path / "bind", zone=ZONE_NAME, secret=TEXT_SECRET, policy=policy) as server:
+        with pytest.raises(UpdateError, match="REFUSED: the key may not"):
+            await update_server(server).update([sheet().take_off("label7")])
+        async with by_updates(server, tmp_path, range(1, 41)) as (way, pusher):
+            for number in (1, 6, 8, 40):
+                assert (await way.served([PLACEHOLDER], f"label{number}")).served
+            assert pusher.updates.snapshot()[server_shown(server), "set aside"] == 1
+            assert pusher.trouble == ""
+            await way.content.put(["one"])
+            assert (await way.served(["one"])).served
+
+
+async def test_a_server_that_is_down_slow_or_refuses_holds_up_no_other(elsewhere: Elsewhere, tmp_path: Path) -> None:
+    """Four servers and one store: the last one has its changes at once, and each its own place."""
+    good = elsewhere.primaries["bind"]
+    silent = await asyncio.start_server(lambda *_: None, LOOPBACK, 0)
+    foreign = dns.tsig.Key("other", SECRET, "hmac-sha256")
+    others = [
+        update_server(good, port=free_port()),
+        update_server(good, port=silent.sockets[0].getsockname()[1], answer_s=60.0),
+        update_server(elsewhere.primaries["knot_primary"], key=foreign),
+    ]
+    async with by_updates(good, tmp_path) as (way, pusher):
+        content = cast("InStore", way.content)
+        works = [replace(pusher, server=each, sheet=sheet()) for each in others]
+        async with running(*(each.work for each in works)):
+            began_s = time.monotonic()
+            await way.content.put(["one", "two"])
+            assert (await way.served(["one", "two"])).served
+            assert time.monotonic() - began_s < WITHIN_S / 2
+            await troubled(works[0], "cannot be reached")
+            await troubled(works[2], "BADKEY")
+            places = await content.store.read(lambda t: t.zone_places.those("pushed "))
+            assert {name.split(": ")[0] for name in places} == {pusher.server.shown}
+    silent.close()
+
+
+async def troubled(pusher: ZonePusher, words: str) -> None:
+    deadline_s = time.monotonic() + WITHIN_S
+    while words not in pusher.trouble:
+        assert time.monotonic() < deadline_s, f"{pusher.trouble!r}, not {words}"
+        await asyncio.sleep(0.05)
+
+
+def server_shown(server: NameServer) -> str:
+    return update_server(server).shown

@@ -51,6 +51,8 @@ CALLS: dict[str, Callable[[Transaction], Any]] = {
     "accounts.begin_key_change": lambda t: t.accounts.begin_key_change("c", b"next"),
     "zone_places.get": lambda t: t.zone_places.get("serial"),
     "zone_places.put": lambda t: t.zone_places.put("serial", 7),
+    "zone_places.those": lambda t: t.zone_places.those("pushed"),
+    "zone_places.drop": lambda t: t.zone_places.drop("serial"),
     "caa.values_of": lambda t: t.caa.values_of("c"),
     "accounts.give_up_key_change": lambda t: t.accounts.give_up_key_change("c", b"next"),
     "accounts.end_key_change": lambda t: t.accounts.end_key_change("c", b"next"),

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,10 +20,11 @@ from otscert.domain.admission import Model
 from otscert.service.ports import Signals, Store
 from otscert.service.topics import ZONE
 from otscert.service.zone_following import SheetZone, take_up
+from otscert.service.zone_sending import TakesUpdates, ZoneSender
 from otscert.store.errors import StoreUnavailable
 from otscert.store.transaction import Transaction
 from otscert.store.zone_changes import TOP, LabelContent
-from otscert.zones.errors import LabelError, RecordError, UpdateError
+from otscert.zones.errors import LabelError, RecordError, UpdateError, ZoneError
 from otscert.zones.update import Change
 
 LOOK_S = 1.0
@@ -43,15 +45,6 @@ class UpdateSheet(SheetZone, Protocol):
     def top(self, caa: Sequence[str]) -> Change: ...
 
 
-class TakesUpdates(Protocol):
-    """The server. Raises `UpdateError` with what to do; what was sent before that may have been taken."""
-
-    @property
-    def shown(self) -> str: ...
-
-    async def update(self, changes: Sequence[Change]) -> int: ...
-
-
 @dataclass(slots=True, kw_only=True)
 class _Whole:
     """All labels are being sent: those up to `label` were, and of the changes those up to `number`."""
@@ -63,19 +56,22 @@ class _Whole:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What one look has found. `caa` is None where it did not change; `last` when no label is left to be sent."""
+    """What one look has found. `top` says whether `caa` changed; `last` when no label is left to be sent."""
 
     place: int | None
     number: int
     contents: Sequence[LabelContent]
-    caa: Sequence[str] | None
+    caa: Sequence[str]
+    top: bool
+    aside: Mapping[str, int]
+    """The refused names that the store keeps for this server."""
     label: str
     full: bool
     last: bool
 
     @property
     def is_empty(self) -> bool:
-        return not self.contents and self.caa is None
+        return not self.contents and not self.top
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,18 +91,25 @@ class ZonePusher:
     updates: Tally
     pace_s: float = PACE_S
     at_once: int = AT_ONCE
+    now_s: Callable[[], float] = time.monotonic
     trouble: str = ""
     """Why the server takes nothing now; empty when all is well."""
     _whole: _Whole | None = None
     _left_out: set[str] = field(default_factory=set)
+    _sender: ZoneSender | None = None
 
     @property
     def _place(self) -> str:
         return f"pushed {self.server.shown}"
 
+    def _aside_place(self, label: str) -> str:
+        return f"{self._place}: refused {label}"
+
     async def work(self) -> None:
         """Keep up until cancelled."""
         rest_s = _FIRST_REST_S
+        # Another process may have led meanwhile: what is known of the server is in the store.
+        self._whole = self._sender = None
         with self.signals.listen(ZONE) as heard:
             while True:
                 try:
@@ -134,22 +137,33 @@ class ZonePusher:
             StoreUnavailable: nothing was sent, or it was and is sent again.
         """
         shape, whole = self._shape(), self._whole
-        seen = await self.store.read(lambda transaction: self._look(transaction, whole, shape))
+        due = self._sender.due() if self._sender is not None else []
+        seen = await self.store.read(lambda transaction: self._look(transaction, whole, shape, due))
         if seen is None:
             self._whole = await self.store.write(_begin)
             _log.warning("zone.pushing_all", extra={"server": self.server.shown, "sent": 0})
             return 0
-        changes = [change for content in seen.contents if (change := self._change(content)) is not None]
-        if seen.caa is not None:
-            changes.append(self.sheet.top(seen.caa))
+        sender = self._sender
+        if sender is None:
+            sender = self._sender = ZoneSender(server=self.server, updates=self.updates, now_s=self.now_s)
+            sender.remember(seen.aside)
+        changes = self._changes(seen)
+        sender.forget(each.label for each in seen.contents if each.label not in changes)
         if changes:
-            await self.server.update(changes)
+            await sender.send(changes, top=self._top(seen.caa))
             self._taken()
-        if not seen.is_empty or seen.last:
+        if not seen.is_empty or seen.last or sender.aside != seen.aside:
             await self._note(seen, shape)
-        return None if seen.is_empty and self._whole is None else (self.at_once if seen.full else len(changes))
+        return None if not changes and self._whole is None else (self.at_once if seen.full else len(changes))
 
-    def _look(self, transaction: Transaction, whole: _Whole | None, shape: int) -> _Seen | None:
+    def _changes(self, seen: _Seen) -> dict[str, Change]:
+        """What to send, by name."""
+        changes = {each.label: change for each in seen.contents if (change := self._change(each)) is not None}
+        if seen.top and (top := self._top(seen.caa)) is not None:
+            changes[TOP] = top
+        return changes
+
+    def _look(self, transaction: Transaction, whole: _Whole | None, shape: int, due: Sequence[str]) -> _Seen | None:
         """What is to be sent next; None when nobody knows what the server has, so that all has to be."""
         changes = transaction.zone_changes
         place = transaction.zone_places.get(self._place)
@@ -160,14 +174,17 @@ class ZonePusher:
             return None
         rows = changes.after(number, limit=self.at_once)
         labels = dict.fromkeys(label for _, label in rows if label != TOP)
-        top = any(label == TOP for _, label in rows) or (whole is not None and not whole.sent)
+        top = any(label == TOP for _, label in rows) or (whole is not None and not whole.sent) or TOP in due
+        again = [label for label in due if label != TOP]
         room = self.at_once - len(rows)
         others = transaction.devices.labels(after=whole.label, limit=room) if whole is not None and room else []
         return _Seen(
             place=place,
             number=rows[-1][0] if rows else number,
-            contents=[changes.content(label) for label in dict.fromkeys([*labels, *others])],
-            caa=transaction.caa.of(self.issuers) if top else None,
+            contents=[changes.content(label) for label in dict.fromkeys([*labels, *others, *again])],
+            caa=transaction.caa.of(self.issuers),
+            top=top,
+            aside=transaction.zone_places.those(self._aside_place("")),
             label=others[-1] if others else (whole.label if whole is not None else ""),
             full=len(rows) + len(others) == self.at_once,
             last=whole is not None and bool(room) and len(others) < room,
@@ -179,10 +196,21 @@ class ZonePusher:
             take_up(self.sheet, self.models, content)
             return self.sheet.take_off(content.label)
         except (LabelError, RecordError) as error:
-            if content.label not in self._left_out:
-                self._left_out.add(content.label)
-                _log.error("zone.label_left_out", extra={"label": content.label, "reason": str(error)})
+            self._leave_out(content.label, error)
             return None
+
+    def _top(self, caa: Sequence[str]) -> Change | None:
+        """The zone's top; None when a value of it cannot be written at all."""
+        try:
+            return self.sheet.top(caa)
+        except RecordError as error:
+            self._leave_out(TOP, error)
+            return None
+
+    def _leave_out(self, label: str, error: ZoneError) -> None:
+        if label not in self._left_out:
+            self._left_out.add(label)
+            _log.error("zone.label_left_out", extra={"label": label, "reason": str(error)})
 
     async def _note(self, seen: _Seen, shape: int) -> None:
         """Keep how far the server has come: in memory while all is being sent, else in the store."""
@@ -195,6 +223,8 @@ class ZonePusher:
             whole.sent += len(seen.contents)
             return
 
+        aside = self._sender.aside if self._sender is not None else {}
+
         def note(transaction: Transaction) -> None:
             places = transaction.zone_places
             now = places.get(self._place)
@@ -203,6 +233,12 @@ class ZonePusher:
             known = seen.number if now == seen.place else min(now or 0, seen.place or 0)
             places.put(self._place, known)
             places.put(f"{self._place}: extent", shape)
+            # With the place that goes beyond them, so that a kill forgets none.
+            for label in seen.aside.keys() - aside.keys():
+                places.drop(self._aside_place(label))
+            for label, refused in sorted(aside.items()):
+                if seen.aside.get(label) != refused:
+                    places.put(self._aside_place(label), refused)
 
         await self.store.write(note)
         if whole is not None:
@@ -216,13 +252,11 @@ class ZonePusher:
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:7])
 
     def _taken(self) -> None:
-        self.updates.count(self.server.shown, "taken")
         if self.trouble:
             _log.info("zone.updates_taken", extra={"server": self.server.shown})
         self.trouble = ""
 
     def _failed(self, error: UpdateError) -> None:
-        self.updates.count(self.server.shown, error.kind)
         if str(error) != self.trouble:
             _log.error("zone.updates_not_taken", extra={"server": self.server.shown, "reason": str(error)})
         self.trouble = str(error)

@@ -9,6 +9,9 @@ SERIAL = "serial"
 SERIAL_BASE = "serial base"
 """The name of what is added to the number of a change to get the serial, where processes share the store."""
 
+# A handful for each server elsewhere, and its refused names, which are at most 100.
+_MOST = 10_000
+
 
 class ZonePlaces:
     def __init__(self, connection: Connection) -> None:
@@ -25,3 +28,13 @@ class ZonePlaces:
             "INSERT INTO zone_place (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = ?",
             (name, number, number),
         )
+
+    def those(self, prefix: str) -> dict[str, int]:
+        """How far each has come whose name begins so, by the rest of its name."""
+        # Not a range of names: databases differ in how texts are ordered.
+        rows = self._sql("SELECT name, number FROM zone_place ORDER BY name LIMIT ?", (_MOST,)).fetchall()
+        return {str(row[0]).removeprefix(prefix): int(row[1]) for row in rows if str(row[0]).startswith(prefix)}
+
+    def drop(self, name: str) -> None:
+        """Forget it; one that was never said is fine."""
+        self._sql("DELETE FROM zone_place WHERE name = ?", (name,))
