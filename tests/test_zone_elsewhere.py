@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +19,21 @@ from otscert.pki.files import PkiFolder
 from tests.harness.box import Box, open_session
 from tests.harness.hq import RunningHq
 from tests.harness.name_servers.bind import NameServer, bind
+from tests.harness.name_servers.nsd import nsd_primary
 from tests.harness.name_servers.unbound import unbound
 from tests.harness.ports import free_port
 from tests.harness.several import HOST, ZONE, Several, certificate_of
 
 CHALLENGES = "acme.example.com"
+PARENT, OURS = "127.0.0.2", "127.0.0.3"
+"""The parent zone's server, and HQ's own; all name servers have the same port."""
+TOP = "@ SOA ns.example.com. hostmaster.example.com. 1 3600 600 1209600 60\n@ NS ns.example.com.\n"
+ABOVE = f"""{TOP}ns A {PARENT}
+boxes NS ns1.boxes
+ns1.boxes A {HOST}
+acme NS ns1.acme
+ns1.acme A {OURS}
+"""
 SECRET = base64.b64encode(b"a secret of thirty-two octets...").decode()
 
 
@@ -39,6 +51,7 @@ async def test_a_box_gets_its_certificate_while_hq_serves_challenges_alone(
     with (
         bind(tmp_path / "bind", zone=ZONE, secret=SECRET) as server,
         unbound(tmp_path / "unbound", zone=ZONE, server_port=server.port, others={CHALLENGES: ours}) as resolver,
+        nsd_primary(tmp_path / "nsd", host=PARENT, port=server.port, zones={"com": TOP, "example.com": ABOVE}),
     ):
         label = await _one_box(tmp_path, server, pebble(dns_server=f"{HOST}:{resolver}"), served=ours)
         name = f"_acme-challenge.{label}.{ZONE}"
@@ -48,6 +61,25 @@ async def test_a_box_gets_its_certificate_while_hq_serves_challenges_alone(
             f"IN CNAME _acme-challenge.{label}.{CHALLENGES}."
         ]
         assert f"{name}. TXT IN" in (tmp_path / "unbound" / "log").read_text()
+
+
+async def _is_sound(folder: Path, port: int) -> None:
+    """The whole check of both zones, from the parent zone down to an alias on BIND that leads to HQ."""
+    asking = ("zone", "check", "--json", "--resolver", f"{PARENT}:{port}")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "otscert", *asking), cwd=folder, stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    found = {finding["check"]: finding for finding in json.loads(out)["findings"]}
+    wrong = {check for check, finding in found.items() if finding["outcome"] not in ("ok", "warning")}
+    assert (process.returncode, wrong) == (0, set()), found
+    assert f"name server of {CHALLENGES} (1), and its alias at every one of {ZONE} (1)" in found["zone.fresh"]["what"]
+    expected = {
+        "dns.delegation",
+        "challenges.dns.delegation",
+        f"challenges.zone.server:ns1.{CHALLENGES} at {OURS}:{port}",
+    }
+    assert expected <= found.keys(), found
 
 
 async def _one_box(tmp_path: Path, server: NameServer, ca: Pebble, served: int = 0) -> str:
@@ -72,6 +104,8 @@ async def _one_box(tmp_path: Path, server: NameServer, ca: Pebble, served: int =
             box = Box(hq=running, session=session, at="")
             await box.admit()
             assert await asyncio.wait_for(certificate_of(box), 60)
+        if served:
+            await _is_sound(tmp_path, server.port)
         assert member.lines("zone.updates_not_taken") == []
         return box.label
     finally:
@@ -85,7 +119,7 @@ def _config(url: str, dns_port: int, ca: Pebble, served: int) -> str:
         public_url = "{url}"
         [zone]
         origin = "{ZONE}"
-        server_addresses = {{ "ns1.{CHALLENGES}" = ["{HOST}"] }}
+        server_addresses = {{ "ns1.{CHALLENGES}" = ["{OURS}"] }}
         check_servers = ["{HOST}:{dns_port}"]
         [tsig.otscert]
         secret_file = "secret"
@@ -94,7 +128,7 @@ def _config(url: str, dns_port: int, ca: Pebble, served: int) -> str:
         key = "otscert"
         {challenges}
         [listen]
-        dns = [{f'"{HOST}:{served}"' if served else ""}]
+        dns = [{f'"{HOST}:{served}", "{OURS}:{dns_port}"' if served else ""}]
         [log]
         format = "json"
         [issuer.pebble]

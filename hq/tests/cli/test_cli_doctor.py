@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import re
 import socket
@@ -160,3 +161,22 @@ def test_a_parent_that_does_not_answer_is_unknown(installed: Installation, world
     _, found = examine(installed, world)
     assert found["dns.delegation"]["outcome"] == "cannot tell"
     assert "no name server of example.com answers" in found["dns.delegation"]["what"]
+
+
+def test_the_challenge_zones_delegation_is_looked_at_too(installed: Installation, world: DnsWorld) -> None:
+    world.delegated = ["ns1.acme.example.com"]
+    world.glue = {"ns1.acme.example.com": "127.0.0.1"}
+    installed.edit('"ns1.boxes.example.com"', '"ns1.acme.example.com"')
+    installed.edit("[zone]", f'[zone]\ncheck_servers = ["{world.at}"]')
+    model = next(line for line in installed.config.read_text().splitlines() if line.startswith("[model."))
+    installed.edit(model, f"{model}\ncomputed_names = false")
+    (installed.folder / "secret").write_text(base64.b64encode(b"x" * 32).decode())
+    updates = f'[updates]\nservers = ["{world.at}"]\nkey = "k"\nchallenge_zone = "acme.example.com"'
+    text = installed.config.read_text()
+    installed.config.write_text(f'{text}\n[tsig.k]\nsecret_file = "secret"\n{updates}\n')
+    _, found = examine(installed, world)
+    of_challenges, of_boxes = found["challenges.dns.delegation"], found["dns.delegation"]
+    assert of_challenges["what"] == "example.com delegates acme.example.com to ns1.acme.example.com"
+    # Whom it is delegated to is not HQ's to say where others hold it.
+    assert of_boxes["what"] == "example.com delegates boxes.example.com to ns1.acme.example.com"
+    assert found["challenges.dns.server:ns1.acme.example.com"]["outcome"] == "ok"

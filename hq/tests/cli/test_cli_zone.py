@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dns.flags
@@ -27,6 +29,7 @@ from tests.harness.parts import require_part
 
 Installation = Any  # the class lives in conftest.py, which cannot be imported
 ZONE = "boxes.example.com"
+ISSUE = "letsencrypt.org;validationmethods=dns-01"
 PERSIST = "ca.example; accounturi=https://ca.example/acct/1; policy=wildcard"
 AWKWARD = 'a "quoted" value; with \\ and (brackets) $ @'
 
@@ -87,6 +90,11 @@ def checked(installed: Installation) -> tuple[int, dict[str, dict[str, str]]]:
     return done.returncode, {found["check"]: found for found in document["findings"]}
 
 
+def changing(text: str) -> str:
+    """The text without what is another number each time."""
+    return re.sub(r"(serial|after) [0-9.]+", r"\1 0", text)
+
+
 def rows(installed: Installation, work: Any) -> Any:
     async def run() -> Any:
         store = SqliteStore.open(installed.database)
@@ -111,18 +119,24 @@ def test_a_sound_zone_is_found_sound_and_what_is_wrong_with_the_parent_is_named(
             installed,
             lambda t: (t.challenges.put(check_id(now_s=1, randomness="killed"), LABEL, ["left behind"]), None)[1],
         )
-        status, found = checked(installed)
-        assert (status, found["zone.fresh"]["outcome"], found["dns.delegation"]["outcome"]) == (0, "ok", "ok"), found
-        at = f"ns1.{ZONE} at 127.0.0.1:{installed.dns_port}"
-        assert found[f"zone.server:{at}"]["outcome"] == "ok"
-        assert "every CA may issue" in found["zone.caa"]["what"]
+        issuer = installed.config.read_text().partition("[issuer.")[2].partition("]")[0]
+        rows(installed, lambda t: t.caa.put(issuer, [ISSUE]))
+        parent.caa[ZONE] = f'0 issue "{ISSUE}"'
+        done = installed.run("zone", "check", "--resolver", f"127.0.0.2:{installed.dns_port}")
+        page = (Path(__file__).parents[3] / "docs" / "dns.md").read_text()
+        sample = [line[4:] for line in page.splitlines() if line.startswith("    ok  ")]
+        printed = done.stdout.replace(f"127.0.0.1:{installed.dns_port}", "192.0.2.1:53")
+        assert (done.returncode, changing(printed)) == (0, changing("\n".join([*sample, "", "4 ok", ""])))
         # Neither this check's value nor the one of a check that was killed long ago is there any more.
         assert rows(installed, values) == []
 
+        parent.caa.clear()
         parent.signed, parent.glue, parent.broken_caa = True, False, "com"
         status, found = checked(installed)
         failed = {check for check, finding in found.items() if finding["outcome"] == "failed"}
         assert (status, failed) == (1, {"dns.ds", "dns.glue", "zone.caa.error"})
+        assert "every CA may issue" in found["zone.caa"]["what"]
+        assert found[f"zone.server:ns1.{ZONE} at 127.0.0.1:{installed.dns_port}"]["outcome"] == "ok"
         assert "example.com has a DS record for boxes.example.com, which is not signed" in found["dns.ds"]["what"]
 
 

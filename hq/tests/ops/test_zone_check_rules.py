@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Any, cast
 
 import dns.flags
 import dns.message
@@ -17,12 +20,16 @@ import pytest
 from otscert.domain.admission import Naming
 from otscert.domain.names import RANDOM_BYTES, make_label
 from otscert.domain.zone_checks import LABEL, LONGEST_S, check_id, is_over
-from otscert.ops.doctor_ask import NoAnswer
+from otscert.ops.delegated_zone import DelegatedZone
+from otscert.ops.doctor_ask import Asked, NoAnswer, SoaAnswer
+from otscert.ops.doctor_delegation import judge_referral
 from otscert.ops.doctor_finding import Finding
 from otscert.ops.parent_zone import Referral, ask_referral
+from otscert.ops.zone_check import caught_up
 from otscert.ops.zone_check_caa import CaaAt, judge_caa
-from otscert.ops.zone_check_fresh import judge_above
+from otscert.ops.zone_check_fresh import check_fresh, judge_above
 from otscert.ops.zone_check_server import Report, ask_all, judge_server, judge_together, mixed
+from otscert.service.ports import Store
 
 ORIGIN = "boxes.example.com"
 _SOA = f"ns1.{ORIGIN}. hostmaster.{ORIGIN}. {{}} 3600 600 1209600 {{}}"
@@ -199,10 +206,125 @@ def test_a_parent_with_an_address_of_another_class_is_read_all_the_same() -> Non
 def test_a_server_that_is_behind_and_one_with_other_name_servers_are_named() -> None:
     reports = [asyncio.run(probed(_nothing, serial=serial)) for serial in (2**32 - 1, 3)]
     serials = [2**32 - 1, 3]  # 3 comes after 2**32 - 1 (RFC 1982)
-    found = list(judge_together(reports, name_servers=[f"ns1.{ORIGIN}"], serials=serials))
-    assert [finding.check for finding in found] == [f"zone.serial:{reports[0].name}"]
-    found = list(judge_together(reports[:1], name_servers=["ns2.example.net"], serials=serials[:1]))
+    judge = partial(judge_together, source="zone.name_servers", catch_up="look at NOTIFY")
+    found = list(judge(reports, name_servers=[f"ns1.{ORIGIN}"], serials=serials))
+    assert [(finding.check, finding.mend) for finding in found] == [
+        (f"zone.serial:{reports[0].name}", "look at NOTIFY")
+    ]
+    found = list(judge(reports[:1], name_servers=["ns2.example.net"], serials=serials[:1]))
     assert kinds(found) == {"zone.name_servers"}
+
+
+def test_a_server_that_has_caught_up_past_the_end_of_numbers_is_not_behind() -> None:
+    serials = [2**32 - 1, 3, 3]  # 3 comes after 2**32 - 1 (RFC 1982)
+    said = SoaAnswer(asked=Asked.AUTHORITATIVE, serial=4)
+    assert caught_up(serials, [said, said, said]) == [3, 3, 3]
+    still = SoaAnswer(asked=Asked.AUTHORITATIVE, serial=2**32 - 1)
+    assert caught_up(serials, [still, said, SoaAnswer(asked=Asked.NOTHING)]) == [2**32 - 1, 3, 3]
+
+
+NS1, NS2, NS3 = (f"ns{number}.{ORIGIN}" for number in (1, 2, 3))
+MEANT = DelegatedZone(
+    origin=ORIGIN,
+    name_servers=(NS1, NS2),
+    server_addresses={NS1: (IPv4Address("192.0.2.1"),), NS2: (IPv4Address("192.0.2.2"),)},
+    more_servers=(),
+    setting="zone.check_servers",
+)
+GLUE = frozenset({(NS1, "192.0.2.1"), (NS2, "192.0.2.2")})
+WRONG = frozenset({(NS1, "192.0.2.9"), (NS2, "192.0.2.2")})
+ELSEWHERE = replace(MEANT, name_servers=(), server_addresses={}, elsewhere=True)
+
+
+@pytest.mark.parametrize(
+    ("zone", "servers", "glue", "expected"),
+    [
+        (MEANT, (NS1, NS2), GLUE, {"dns.delegation": ""}),
+        (MEANT, (), GLUE, {"dns.delegation": "nobody finds a box"}),
+        (MEANT, (NS3,), GLUE, {"dns.delegation": "nobody finds a box"}),
+        (MEANT, (NS1,), GLUE, {"dns.delegation": f"nobody is sent to {NS2}"}),
+        (MEANT, (NS1, NS2, NS3), GLUE, {"dns.delegation": f"who is sent to {NS3} may get an error"}),
+        (MEANT, (NS1,), WRONG, {"dns.delegation": f"nobody is sent to {NS2}", "dns.glue": "nobody finds a box"}),
+        (MEANT, (NS1, NS2), WRONG, {"dns.delegation": "", "dns.glue": "who is sent to a wrong address waits"}),
+        (MEANT, (NS1, NS2), frozenset(), {"dns.delegation": "", "dns.glue": "nobody finds a box"}),
+        (ELSEWHERE, (NS1, "ns.example.net"), GLUE, {"dns.delegation": ""}),
+        (ELSEWHERE, (NS3,), GLUE, {"dns.delegation": "", "dns.glue": "nobody can look it up"}),
+        (ELSEWHERE, (), GLUE, {"dns.delegation": "nobody finds a box"}),
+    ],
+)
+def test_a_delegation_is_compared_whole_and_says_who_is_not_found(
+    zone: DelegatedZone, servers: tuple[str, ...], glue: frozenset[tuple[str, str]], expected: dict[str, str]
+) -> None:
+    referral = Referral(parent="example.com", servers=frozenset(servers), glue=glue)
+    found = {finding.check: finding.why for finding in judge_referral(zone, referral)}
+    assert found.keys() == expected.keys()
+    assert all(found[check].find(why) >= 0 and bool(why) == bool(found[check]) for check, why in expected.items()), (
+        found
+    )
+
+
+class Kept:
+    """A store of one value."""
+
+    def __init__(self) -> None:
+        self.values: list[str] = []
+        self.challenges = self
+
+    def sweep_checks(self, *, now_s: int) -> None:
+        assert now_s > 0
+
+    def put(self, _row_id: str, _label: str, values: list[str]) -> None:
+        self.values = list(values)
+
+    def drop(self, _row_id: str) -> None:
+        self.values = []
+
+    async def write(self, work: Callable[[Any], None]) -> None:
+        work(self)
+
+
+@pytest.mark.parametrize(
+    ("alias", "late"),
+    [(f"_acme-challenge.{LABEL}.acme.example.com.", ""), ("elsewhere.example.", "zone.alias"), ("", "zone.alias")],
+)
+def test_a_fresh_challenge_is_seen_only_when_the_boxes_servers_lead_to_it(alias: str, late: str) -> None:
+    kept = Kept()
+
+    class Both(asyncio.DatagramProtocol):
+        def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
+            self.transport = transport
+
+        def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+            response = dns.message.make_response(dns.message.from_wire(data))
+            response.flags |= dns.flags.AA
+            name, kind = response.question[0].name, response.question[0].rdtype
+            if kind == dns.rdatatype.CNAME and alias:
+                response.answer.append(dns.rrset.from_text(name, 60, "IN", "CNAME", alias))
+            if kind == dns.rdatatype.TXT and name.to_text().endswith(".acme.example.com."):
+                response.answer.append(dns.rrset.from_text(name, 60, "IN", "TXT", *kept.values))
+            self.transport.sendto(response.to_wire(), addr)
+
+    async def run() -> tuple[str, list[Finding]]:
+        endpoint = asyncio.get_running_loop().create_datagram_endpoint(Both, local_addr=("127.0.0.1", 0))
+        transport, _ = await endpoint
+        try:
+            server = transport.get_extra_info("sockname")
+            challenges = replace(MEANT, origin="acme.example.com", prefix="challenges.")
+            places = [(ELSEWHERE, {server: "ns1"}), (challenges, {server: "updates.challenge_servers"})]
+            checked = check_fresh(cast("Store", kept), places, limit_s=0.2)
+            return f"ns1 at 127.0.0.1:{server[1]}", [finding async for finding in checked]
+        finally:
+            transport.close()
+
+    name, found = asyncio.run(run())
+    assert kept.values == []
+    if late:
+        assert [finding.check for finding in found] == [f"{late}:{name}"]
+        assert "updates.servers" in found[0].mend
+        assert "NOTIFY" not in found[0].mend
+    else:
+        assert [(finding.check, finding.outcome) for finding in found] == [("zone.fresh", "ok")], found
+        assert "every name server of acme.example.com (1), and its alias at every one of boxes" in found[0].what
 
 
 OURS = "letsencrypt.org;validationmethods=dns-01;accounturi=https://ca/1"

@@ -25,6 +25,7 @@ ResolverOption = Annotated[
 _WAITED_FOR = {
     "HQ": "HQ at its public URL and its ports",
     "delegation": "delegation, from the parent zone's name servers",
+    "challenges.delegation": "delegation of the challenge zone, from its parent zone's name servers",
 }
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from otscert.config import Config
+from otscert.ops.delegated_zone import delegated_zones
 from otscert.ops.doctor_accounts import check_accounts
 from otscert.ops.doctor_ask import DNS_PORT, at_port
 from otscert.ops.doctor_config import file_warnings, setting_warnings
@@ -41,6 +42,7 @@ async def examine(
         on_slow: called with the names of the checks that still run.
     """
     pki, now_s = PkiFolder(folder=config.pki_dir), int(time.time())
+    zones, place = delegated_zones(config), at_port(resolver[1]) if resolver else DNS_PORT
     checks: Checks = {
         "configuration": _each([ok("config", "the configuration can be used"), *setting_warnings(config)]),
         "data folder": _each(check_folder(config.data_dir)),
@@ -48,7 +50,7 @@ async def examine(
         # Modes of files come with the keys: what is said of root.key stands together.
         "keys": _each([*check_keys(pki, now_s=now_s), *file_warnings(config)]),
         "HQ": check_hq(config),
-        "delegation": check_delegation(config.zone, resolver, place=at_port(resolver[1]) if resolver else DNS_PORT),
+        **{f"{zone.prefix}delegation": check_delegation(zone, resolver, place=place) for zone in zones},
         **{f"CA {issuer.name}": check_reachable(issuer) for issuer in config.issuers},
         "issuers": check_accounts(config),
         "clock": _each([check_clock_floor(pki, now_s=now_s)]),

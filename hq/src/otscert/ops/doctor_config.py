@@ -190,10 +190,11 @@ def _listeners(config: Config) -> Iterator[Finding]:
 
 
 def _zone(config: Config) -> Iterator[Finding]:
-    if len(config.zone.name_servers) < 2:
+    # Where others hold the zone, and HQ none, its primary says which name servers there are.
+    if config.served_zone and len(config.zone.name_servers) < 2:
         yield warning(
             "zone.name_servers",
-            f"the zone has one name server, {config.zone.name_servers[0]}",
+            f"the zone {config.served_zone} has one name server, {config.zone.name_servers[0]}",
             why="RFC 1034 4.1 asks for two, some parent zones insist, and one that is down takes every box's name away",
             mend="add a second address or machine to zone.name_servers",
         )

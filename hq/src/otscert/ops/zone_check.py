@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import dns.asyncresolver
 
-from otscert.config import Config, ZoneConfig
+from otscert.config import Config
 from otscert.domain.zone_checks import LABEL
+from otscert.ops.delegated_zone import DelegatedZone, delegated_zones
 from otscert.ops.doctor import OnSlow, run_checks
-from otscert.ops.doctor_ask import DNS_PORT, Asked, NoAnswer, Place, Server, ask_soa
+from otscert.ops.doctor_ask import DNS_PORT, Asked, NoAnswer, Place, Server, SoaAnswer, ask_soa
 from otscert.ops.doctor_delegation import judge_referral, servers_of
 from otscert.ops.doctor_finding import Finding, failed, unknown, warning
-from otscert.ops.doctor_reach import asked_at, shown
+from otscert.ops.doctor_reach import shown
 from otscert.ops.parent_zone import (
     CannotAsk,
     Referral,
@@ -30,8 +31,9 @@ from otscert.ops.parent_zone import (
 )
 from otscert.ops.zone_check_caa import climb, judge_caa
 from otscert.ops.zone_check_fresh import check_fresh
-from otscert.ops.zone_check_server import Report, ask_all, judge_server, judge_together
+from otscert.ops.zone_check_server import Report, ask_all, judge_server, judge_together, newest_of
 from otscert.service.ports import Store
+from otscert.zones.serials import is_ahead
 
 CHECK_S = 15.0
 _AGREE_S = 2.0
@@ -58,6 +60,16 @@ class Parents:
         return frozenset().union(*found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """A zone as it is found from above: its servers with what each is called, and those without an address."""
+
+    zone: DelegatedZone
+    parents: Parents
+    servers: Mapping[Server, str]
+    homeless: Sequence[Finding]
+
+
 async def check_zone(
     config: Config,
     store: Store | None,
@@ -77,20 +89,27 @@ async def check_zone(
         place: where a name server's address is asked.
         on_slow: hears what is still being waited for.
     """
-    chosen: dns.asyncresolver.Resolver | None = None
+    chosen, problem = None, ""
     try:
         chosen = resolver_at(*resolver) if resolver else system_resolver()
-        parents = await _ask_parents(config.zone.origin, chosen, place)
     except CannotAsk as error:
-        parents = Parents(referrals={}, problem=str(error))
-    servers, homeless = await _servers(config, parents, chosen, place)
+        problem = str(error)
+    views = await asyncio.gather(*(_view(zone, chosen, place, problem) for zone in delegated_zones(config)))
+    fresh = [(view.zone, view.servers) for view in views]
     checks = {
-        "the zone's servers": _check_servers(config.zone, parents, servers),
+        **{f"the servers of {view.zone.origin}": _check_servers(view) for view in views},
         "CAA": _check_caa(config.zone.origin, chosen, wanted_caa),
-        "a fresh challenge": check_fresh(store, *_of_challenges(config, servers)) if store else _no_hq(),
+        "a fresh challenge": check_fresh(store, fresh) if store else _no_hq(),
     }
     found = await run_checks(checks, limit_s=CHECK_S, on_slow=on_slow)
-    return [*_judge_parents(config.zone, parents), *homeless, *found]
+    begin = [finding for view in views for finding in view.zone.named([*_judge_parents(view), *view.homeless])]
+    return [*begin, *found]
+
+
+async def _view(zone: DelegatedZone, resolver: dns.asyncresolver.Resolver | None, place: Place, problem: str) -> _View:
+    parents = await _ask_parents(zone.origin, resolver, place) if resolver else Parents(referrals={}, problem=problem)
+    servers, homeless = await _servers(zone, parents, resolver, place)
+    return _View(zone=zone, parents=parents, servers=servers, homeless=homeless)
 
 
 async def _ask_parents(origin: str, resolver: dns.asyncresolver.Resolver, place: Place) -> Parents:
@@ -117,7 +136,8 @@ async def _ask_parents(origin: str, resolver: dns.asyncresolver.Resolver, place:
     return Parents(parent=parent, referrals=referrals, signed=any(signed for _, signed in said))
 
 
-def _judge_parents(zone: ZoneConfig, parents: Parents) -> Iterator[Finding]:
+def _judge_parents(view: _View) -> Iterator[Finding]:
+    parents = view.parents
     if parents.problem:
         yield unknown(
             "dns.delegation", parents.problem, why="whether anybody finds the zone cannot be told", mend=_LOOK
@@ -140,14 +160,14 @@ def _judge_parents(zone: ZoneConfig, parents: Parents) -> Iterator[Finding]:
                 why="who asks another one is sent elsewhere",
                 mend="wait until the change has reached all of them, then look again",
             )
-        yield from judge_referral(zone, referral)
+        yield from judge_referral(view.zone, referral)
 
 
 async def _servers(
-    config: Config, parents: Parents, resolver: dns.asyncresolver.Resolver | None, place: Place
+    zone: DelegatedZone, parents: Parents, resolver: dns.asyncresolver.Resolver | None, place: Place
 ) -> tuple[dict[Server, str], list[Finding]]:
     """Where the zone is asked, with the servers' names; and those that have no address."""
-    zone, servers, homeless = config.zone, dict[Server, str](), list[Finding]()
+    servers, homeless = dict[Server, str](), list[Finding]()
     for host in sorted(parents.hosts | set(zone.name_servers)):
         known = resolver or dns.asyncresolver.Resolver(configure=False)
         places = await servers_of(zone, host, parents.glue, known, place)
@@ -161,38 +181,38 @@ async def _servers(
                     mend=f"publish an A or AAAA record for {host}, as glue in the parent zone when it is inside ours",
                 )
             )
-    for host, port in zone.check_servers:
-        servers.setdefault((host, port), "zone.check_servers")
-    if not servers:
-        servers = {(asked_at(host), port): "HQ itself" for host, port in config.listen_dns}
-    return servers, homeless
+    for server in zone.more_servers:
+        servers.setdefault(server, zone.setting)
+    return servers or dict.fromkeys(zone.own, "HQ itself"), homeless
 
 
-def _of_challenges(config: Config, servers: dict[Server, str]) -> tuple[str, dict[Server, str]]:
-    """The zone in which challenges stand, and its servers: of another zone than the boxes', HQ's own."""
-    updates = config.dns.updates
-    if updates is None or not updates.challenge_zone:
-        return config.zone.origin, servers
-    own = [(asked_at(host), port) for host, port in config.listen_dns]
-    return updates.challenge_zone, {server: str(server[0]) for server in updates.challenge_servers or own}
-
-
-async def _check_servers(zone: ZoneConfig, parents: Parents, servers: Mapping[Server, str]) -> AsyncIterator[Finding]:
-    reports = await asyncio.gather(*(ask_all(host, server, zone.origin) for server, host in servers.items()))
-    for report in reports:
-        for finding in judge_server(report):
-            yield finding
+async def _check_servers(view: _View) -> AsyncIterator[Finding]:
+    zone, parents = view.zone, view.parents
+    reports = await asyncio.gather(*(ask_all(host, server, zone.origin) for server, host in view.servers.items()))
+    for finding in zone.named(finding for report in reports for finding in judge_server(report)):
+        yield finding
     if parents.signed and not any(report.is_signed for report in reports):
-        yield failed(
+        forged = failed(
             "dns.ds",
             f"{parents.parent} has a DS record for {zone.origin}, which is not signed",
             why="every resolver that validates, and so every CA, takes all answers of the zone for forged",
             mend=f"have the DS record taken out of {parents.parent}",
         )
-    alive = [(report, server) for report, server in zip(reports, servers, strict=True) if report.serial is not None]
-    serials = await _serials([report for report, _ in alive], [server for _, server in alive], zone.origin)
+        for finding in zone.named([forged]):
+            yield finding
+    alive = [
+        (report, server) for report, server in zip(reports, view.servers, strict=True) if report.serial is not None
+    ]
     together = [report for report, _ in alive]
-    for finding in judge_together(together, name_servers=zone.name_servers, serials=serials):
+    serials = await _serials(together, [server for _, server in alive], zone.origin)
+    compared = judge_together(
+        together,
+        name_servers=zone.name_servers or parents.hosts,
+        source="zone.name_servers" if zone.name_servers else parents.parent,
+        serials=serials,
+        catch_up=zone.catch_up,
+    )
+    for finding in zone.named(compared):
         yield finding
 
 
@@ -203,10 +223,14 @@ async def _serials(reports: Sequence[Report], servers: Sequence[Server], origin:
         return serials
     await asyncio.sleep(_AGREE_S)
     # Judged against what the others had before: the zone may have moved on meanwhile.
-    answers = await asyncio.gather(*(ask_soa(server, origin, tcp=False) for server in servers))
-    newest = max(serials)
+    return caught_up(serials, await asyncio.gather(*(ask_soa(server, origin, tcp=False) for server in servers)))
+
+
+def caught_up(serials: Sequence[int], answers: Sequence[SoaAnswer]) -> list[int]:
+    """The serials, where a server that has by now what was the newest counts as having it."""
+    newest = newest_of(serials)
     return [
-        newest if answer.asked is Asked.AUTHORITATIVE and answer.serial >= newest else serial
+        newest if answer.asked is Asked.AUTHORITATIVE and not is_ahead(newest, answer.serial) else serial
         for answer, serial in zip(answers, serials, strict=True)
     ]
 

@@ -10,6 +10,7 @@ import random
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import dns.flags
@@ -22,6 +23,7 @@ from otscert.ops.doctor_ask import NoAnswer, Server, ask
 from otscert.ops.doctor_finding import Finding, failed, ok, warning
 from otscert.ops.doctor_reach import shown
 from otscert.ops.parent_zone import plain
+from otscert.zones.serials import is_ahead, newest
 
 ANSWER_S = 5.0
 NEGATIVE_S = 60
@@ -100,10 +102,15 @@ async def ask_all(host: str, server: Server, origin: str) -> Report:
     )
     names = ("soa", "soa_tcp", "name_servers", "caa", "keys", "unknown_type", "missing", "nodata", "any_type")
     return Report(
-        name=f"{host} at {shown(*server)}",
+        name=named(host, server),
         origin=origin,
         **dict(zip((*names, "newer_edns", "transfer"), answers, strict=True)),
     )
+
+
+def named(host: str, server: Server) -> str:
+    """What a server is called in findings: a host has several addresses, and a setting names several servers."""
+    return f"{host} at {shown(*server)}"
 
 
 def mixed(name: str) -> str:
@@ -128,8 +135,8 @@ def judge_server(report: Report) -> list[Finding]:
         *_open(report),
     ]
     good = (
-        f"{report.name} speaks for the zone over UDP and TCP, serial {report.serial}: EDNS, case, unknown types and"
-        " missing names as it should"
+        f"{report.name} speaks for {report.origin} over UDP and TCP, serial {report.serial}: EDNS, case, unknown types"
+        " and missing names as it should"
     )
     return found or [ok(f"zone.server:{report.name}", good)]
 
@@ -222,7 +229,7 @@ def _negative(report: Report) -> Iterator[Finding]:
                 f"{report.name} answers {got}{' with records' if said.answer else ''} for {name}, not"
                 f" {dns.rcode.to_text(wanted)}",
                 why="resolvers believe NXDOMAIN for everything below a name (RFC 8020), and other records are a lie",
-                mend="compare its zone with otscert zone export; a wildcard does not belong into it",
+                mend="look for a wildcard where it has its zone from: none belongs into it",
             )
             continue
         soas = [rrset for rrset in said.authority if rrset.rdtype == dns.rdatatype.SOA]
@@ -239,7 +246,7 @@ def _negative(report: Report) -> Iterator[Finding]:
                 f"zone.negative_ttl:{report.name}",
                 f"{report.name} lets resolvers keep for {seconds} s that a name is not there",
                 why="a new box, asked for too early, stays unknown for as long",
-                mend=f"have it serve HQ's SOA, whose minimum is {NEGATIVE_S} s at most",
+                mend=f"have it serve an SOA whose last number (minimum) is {NEGATIVE_S} s at most, as HQ's is",
             )
 
 
@@ -291,42 +298,43 @@ def _open(report: Report) -> Iterator[Finding]:
 
 
 def judge_together(
-    reports: Sequence[Report], *, name_servers: Collection[str], serials: Sequence[int]
+    reports: Sequence[Report], *, name_servers: Collection[str], source: str, serials: Sequence[int], catch_up: str
 ) -> Iterator[Finding]:
     """Compare the servers with each other and with the configuration.
 
     Args:
         reports: of servers that answered for the zone.
-        name_servers: those of the configuration.
+        name_servers: those that are meant; none: nobody knows.
+        source: who says so.
         serials: of the same servers, once those that were behind have had time.
+        catch_up: what to look at when one stays behind.
     """
     for report in reports:
         found = {plain(rdata.target) for rdata in _rrset(report.name_servers, dns.rdatatype.NS)}
         if found and name_servers and found != set(name_servers):
             yield failed(
                 f"zone.name_servers:{report.name}",
-                f"{report.name} says that the zone's name servers are {', '.join(sorted(found))}, but zone.name_servers"
+                f"{report.name} says that the zone's name servers are {', '.join(sorted(found))}, but {source}"
                 f" has {', '.join(sorted(name_servers))}",
                 why="resolvers believe the zone's own servers more than the parent, and would ask the wrong ones",
                 mend="make both lists the same, and that of the parent zone",
             )
-    newest = max(serials, default=0, key=lambda serial: _after(serial, serials[0]))
-    behind = [(report, serial) for report, serial in zip(reports, serials, strict=True) if _after(newest, serial) > 0]
+    latest = newest_of(serials)
+    behind = [(report, serial) for report, serial in zip(reports, serials, strict=True) if is_ahead(latest, serial)]
     for report, serial in behind:
         yield warning(
             f"zone.serial:{report.name}",
-            f"{report.name} has the serial {serial}, another server has {newest}",
+            f"{report.name} has the serial {serial} of {report.origin}, another server has {latest}",
             why="it answers with an older zone: a CA that asks it may not see a challenge; the others are not affected",
-            mend="see whether it gets NOTIFY and may transfer from HQ (its log, and HQ's)",
+            mend=catch_up,
         )
     if reports and not behind and len(reports) > 1:
-        yield ok("zone.serial", f"all {len(reports)} servers have the same serial, {newest}")
+        yield ok("zone.serial", f"all {len(reports)} servers of {reports[0].origin} have the same serial, {latest}")
 
 
-def _after(one: int, other: int) -> int:
-    """How much `one` is after `other`; negative when it is before (RFC 1982 3.2)."""
-    difference = (one - other) % 2**32
-    return difference - 2**32 if difference >= 2**31 else difference
+def newest_of(serials: Sequence[int]) -> int:
+    """The newest of them (RFC 1982 3.2); 0 when there is none."""
+    return reduce(newest, serials) if serials else 0
 
 
 def _rrset(said: Said, kind: dns.rdatatype.RdataType) -> list[Any]:
