@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -83,11 +84,17 @@ def refusing(*names: str, kind: str = "refused") -> Callable[[bytes], str]:
 class Pushed:
     server: Scripted
     store: SqliteStore
+    taken: bool = False
     now_s: float = 1000.0
     counts: Tally = field(default_factory=Tally)
 
     def pusher(self) -> ZonePusher:
-        settings = ZoneSettings(origin=ORIGIN, name_servers=("ns.example.net",), contact=f"hostmaster.{ORIGIN}")
+        settings = ZoneSettings(
+            origin=ORIGIN,
+            name_servers=("ns.example.net",),
+            contact=f"hostmaster.{ORIGIN}",
+            server_addresses={f"label5.{ORIGIN}": (ip_address("203.0.113.5"),)} if self.taken else {},
+        )
         return ZonePusher(
             models={"box": make_model()},
             issuers=("ca",),
@@ -182,3 +189,10 @@ async def test_a_server_that_takes_nothing_is_not_hammered(pushed: Pushed, kind:
     pushed.server.refuses = refusing()
     await level(pusher)
     assert len(pushed.server.has) == len(MANY) + 1
+
+
+async def test_a_name_server_of_the_zone_keeps_its_name_and_addresses(pushed: Pushed) -> None:
+    pushed.taken = True
+    await pushed.add(MANY)
+    await level(pushed.pusher())
+    assert pushed.server.has == {f"label{number}".encode() for number in MANY if number != 5} | {b"boxes"}

@@ -8,10 +8,13 @@ import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+from otscert.config import Config
+from otscert.domain.device import DeviceState
 from otscert.ops.doctor_finding import Finding, failed, ok, unknown, warning
 from otscert.store.errors import StoreError
-from otscert.store.opening import Where, describe, open_store
+from otscert.store.opening import describe, open_store
 from otscert.store.schema import SCHEMA_VERSION
+from otscert.store.transaction import Transaction
 
 _MB = 1_000_000
 _FULL_BYTES = 100 * _MB
@@ -60,8 +63,8 @@ def _room(folder: Path) -> Finding:
     return failed("data.disk", what, why=why, mend=mend)
 
 
-async def check_database(where: Where) -> AsyncIterator[Finding]:
-    """Opens (also while HQ runs), and has a schema that this release knows."""
+async def check_database(where: Config) -> AsyncIterator[Finding]:
+    """Opens (also while HQ runs), has a schema that this release knows, and no box with a name server's name."""
     if not where.database_url and not os.access(where.database, os.F_OK):
         yield unknown("data.database", f"there is no database at {where.database} yet", mend="otscert serve makes it")
         return
@@ -69,7 +72,7 @@ async def check_database(where: Where) -> AsyncIterator[Finding]:
         what = describe(where)
         store = open_store(where)
         try:
-            await store.read(lambda transaction: transaction.devices.page(after_id="", limit=1))
+            taken = await store.read(lambda transaction: _boxes_with(transaction, _fixed_labels(where)))
         finally:
             await store.close()
     except StoreError as error:
@@ -83,3 +86,26 @@ async def check_database(where: Where) -> AsyncIterator[Finding]:
         )
         return
     yield ok("data.database", f"{what} opens and has schema {SCHEMA_VERSION}")
+    for label in taken:
+        yield failed(
+            "zone.server_addresses",
+            f"a box has the label {label}, and {label}.{where.zone.origin} is a name server's name",
+            why="the name server keeps the name: the box is left out of the zone and gets no certificate",
+            mend="give the name server another name (zone.server_addresses), or retire the box: otscert device retire",
+        )
+
+
+def _fixed_labels(config: Config) -> list[str]:
+    """The names right below the zone's that settings give to name servers, or to what has one below it."""
+    origin = f".{config.zone.origin}"
+    hosts = [host.lower() for host in config.zone.server_addresses if host.lower().endswith(origin)]
+    return sorted({host.removesuffix(origin).rpartition(".")[2] for host in hosts})
+
+
+def _boxes_with(transaction: Transaction, labels: list[str]) -> list[str]:
+    # Asked even without labels: that the database can be read is shown by reading.
+    transaction.devices.page(after_id="", limit=1)
+    boxes = [(label, transaction.devices.find(label)) for label in labels]
+    return [
+        label for label, box in boxes if box is not None and box.label == label and box.state is not DeviceState.RETIRED
+    ]

@@ -5,6 +5,7 @@ Knows names relative to the origin and record sets. Does not know messages, the 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -39,6 +40,9 @@ _LABEL = re.compile(r"(?!..--)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _MOST_CHALLENGES = 100
 
 NO_RECORDS = Rrset(0, b"")
+TAKEN = b""
+"""The key of every label that is a name of the zone itself: a box that has it is left out."""
+_log = logging.getLogger(__name__)
 
 
 class Found(NamedTuple):
@@ -70,19 +74,26 @@ class ZoneContent:
         self._kept = Boxes()
         self._boxes = self._kept.boxes
         self._txt: dict[bytes, dict[str, bytes]] = {}
+        self.left_out: set[str] = set()
 
     def key(self, label: str) -> bytes:
-        """The key of a label that can be a box's.
+        """The key of a box's label; `TAKEN` when settings give this name to something else, which is said once.
+
+        A name server's name can be configured long after a box got the same label: the box has to stand back then, and
+        nobody else.
 
         Raises:
-            LabelError: with the reason.
+            LabelError: it is no label, with the reason.
         """
         lowered = label.lower()
         if not _LABEL.fullmatch(lowered):
             raise LabelError(f"{label[:80]!r} is not a host name's label of letters, digits and hyphens")
         key = b"%c%b" % (len(lowered), lowered.encode("ascii"))
         if key in self._taken:
-            raise LabelError(f"{label!r} is a name of the zone itself, a box cannot have it")
+            if lowered not in self.left_out:
+                self.left_out.add(lowered)
+                _log.error("zone.label_left_out", extra={"label": lowered, "reason": taken_reason(lowered)})
+            return TAKEN
         return key
 
     def box(self, published: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Box, tuple[Verdict, ...]]:
@@ -153,7 +164,7 @@ class ZoneContent:
         """Replace all boxes and challenges; the verdicts of addresses left out are returned.
 
         Raises:
-            LabelError: a label cannot be a box's; nothing changed.
+            LabelError: it is no label; nothing changed.
             RecordError: a value does not fit; nothing changed.
         """
         kept = Boxes()
@@ -161,6 +172,8 @@ class ZoneContent:
         new_txt: dict[bytes, dict[str, bytes]] = {}
         for label, value in txt:
             new_txt.setdefault(self.key(label), {})[value] = txt_rdata(value)
+        kept.boxes.pop(TAKEN, None)
+        new_txt.pop(TAKEN, None)
         self._kept, self._boxes, self._txt = kept, kept.boxes, new_txt
         return tuple(all_refused)
 
@@ -254,3 +267,11 @@ class ZoneContent:
             return Found(wire.NOERROR, self._any, NO_RECORDS)
         records = node.get(qtype)
         return _NODATA if records is None else Found(wire.NOERROR, records, glue)
+
+
+def taken_reason(label: str) -> str:
+    """Why a box with this label is not in the zone, and what to do."""
+    return (
+        f"a box has the label {label!r}, which zone.server_addresses gives to a name server: the box is left out of the"
+        " zone and gets no certificate, all others are served; give the name server another name, or retire the box"
+    )

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.zones import wire
-from otscert.zones.content import CHALLENGE
+from otscert.zones.content import CHALLENGE, taken_reason
+from otscert.zones.errors import LabelError
 from otscert.zones.records import caa_rdata
 from otscert.zones.rrs import Rr
 from otscert.zones.settings import ZoneSettings, absolute_name, name_octets
@@ -40,10 +41,18 @@ class UpdateSheet:
         )
 
     def activate(self, label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]:
-        return self._zone.activate(label, addresses, policy)
+        refused = self._zone.activate(label, addresses, policy)
+        self._check(label)
+        return refused
 
     def withdraw(self, label: str) -> None:
         self._zone.withdraw(label)
+        self._check(label)
+
+    def _check(self, label: str) -> None:
+        """Raise `LabelError` for a name of the zone itself: what stands there is the maker's, and not to be emptied."""
+        if label.lower() in self._zone.left_out:
+            raise LabelError(taken_reason(label))
 
     def set_txt(self, label: str, values: Iterable[str]) -> None:
         self._zone.set_txt(label, values)

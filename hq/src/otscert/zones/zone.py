@@ -12,7 +12,7 @@ from otscert.domain.addresses import AddressPolicy, IPAddress, Verdict
 from otscert.zones import wire
 from otscert.zones.boxes import BoxEntry
 from otscert.zones.cache import AnswerCache
-from otscert.zones.content import CHALLENGE, PERSISTENT, ZoneContent
+from otscert.zones.content import CHALLENGE, PERSISTENT, TAKEN, ZoneContent
 from otscert.zones.counters import AnswerCounters
 from otscert.zones.journal import Journal
 from otscert.zones.responder import Responder
@@ -29,7 +29,8 @@ class Zone:
     """The content of one zone and its answers.
 
     A change is answered from the moment its method returns, and moves the SOA's serial by one (a bulk load too), as far
-    as `allow_serials` lets it; where `number` says the serial, changes leave it alone.
+    as `allow_serials` lets it; where `number` says the serial, changes leave it alone. A box whose label is a name of
+    the zone itself is left out (`left_out`): changes of it do nothing.
     """
 
     def __init__(self, settings: ZoneSettings) -> None:
@@ -54,16 +55,23 @@ class Zone:
         """The zone's name in wire format, lower-cased."""
         return self._origin
 
+    @property
+    def left_out(self) -> frozenset[str]:
+        """The labels of boxes that are not in the zone, because settings give these names to something else."""
+        return frozenset(self._content.left_out)
+
     def activate(self, label: str, addresses: Sequence[IPAddress], policy: AddressPolicy) -> tuple[Verdict, ...]:
         """Make `label` a box's name with exactly these addresses, and let names be computed below it by `policy`.
 
         Addresses that the policy refuses are not published; their verdicts are returned.
 
         Raises:
-            LabelError: the label cannot be a box's; nothing changed.
+            LabelError: it is no label; nothing changed.
         """
         key = self._content.key(label)
         box, refused = self._content.box(addresses, policy)
+        if key == TAKEN:
+            return refused
         self._before(key)
         before = self._content.exchange_box(key, box)
         if before is not None and before[:2] != box[:2]:
@@ -78,9 +86,11 @@ class Zone:
         """Take a box's addresses and computed names out of the zone; its challenges stay. Unknown labels are fine.
 
         Raises:
-            LabelError: the label cannot be a box's.
+            LabelError: it is no label.
         """
         key = self._content.key(label)
+        if key == TAKEN:
+            return
         self._before(key)
         if self._content.exchange_box(key, None) is not None:
             self._cache.clear()
@@ -90,10 +100,12 @@ class Zone:
         """Add a challenge at `_acme-challenge.<label>`, beside those already there; the label need not be active.
 
         Raises:
-            LabelError: the label cannot be a box's.
+            LabelError: it is no label.
             RecordError: the value does not fit, or 100 challenges stand there already.
         """
         key = self._content.key(label)
+        if key == TAKEN:
+            return
         self._before(key)
         if self._content.put_txt(key, value):
             self._changed(key)
@@ -102,9 +114,11 @@ class Zone:
         """Take one challenge away; one that is not there is fine.
 
         Raises:
-            LabelError: the label cannot be a box's.
+            LabelError: it is no label.
         """
         key = self._content.key(label)
+        if key == TAKEN:
+            return
         self._before(key)
         if self._content.drop_txt(key, value):
             self._changed(key)
@@ -113,7 +127,7 @@ class Zone:
         """Have exactly these challenges at `_acme-challenge.<label>`.
 
         Raises:
-            LabelError: the label cannot be a box's.
+            LabelError: it is no label.
             RecordError: a value does not fit, or there are more than 100; what fits stands there.
         """
         wanted = set(values)
@@ -147,7 +161,7 @@ class Zone:
         """Replace all boxes and challenges at once; the verdicts of addresses left out are returned.
 
         Raises:
-            LabelError: a label cannot be a box's; the zone is as it was.
+            LabelError: one is no label; the zone is as it was.
             RecordError: a value does not fit; the zone is as it was.
         """
         refused = self._content.load(boxes, txt)
