@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -395,6 +396,54 @@ async def test_a_server_that_is_down_slow_or_refuses_holds_up_no_other(elsewhere
             places = await content.store.read(lambda t: t.zone_places.those("pushed "))
             assert {name.split(": ")[0] for name in places} == {pusher.server.shown}
     silent.close()
+
+
+class _Ended(BaseException):
+    """The process ends here, as by kill -9."""
+
+
+class _EndsBeforeNote:
+    """A store of a process that ends when it is about to note what the server took."""
+
+    def __init__(self, store: Store) -> None:
+        self.read = store.read
+
+    async def write(self, _work: Any) -> Any:
+        raise _Ended
+
+
+@pytest.mark.parametrize("name", ["bind", "knot_primary"])
+async def test_an_update_that_was_taken_and_not_noted_is_sent_again_without_harm(
+    elsewhere: Elsewhere, tmp_path: Path, name: str
+) -> None:
+    async with by_updates(elsewhere.primaries[name], tmp_path) as (way, pusher):
+        assert (await way.served([PLACEHOLDER])).served
+        while await pusher.step() is not None:
+            pass
+    store, signals = SqliteStore.open(tmp_path / "hq.db", followed=True), LocalSignals()
+    content = InStore(store=store, signals=signals)
+
+    async def put_others() -> None:
+        await content.drop()
+        await store.write(lambda t: t.challenges.put("o1", "label1", ["three", "two"]))
+
+    for change, wanted in (
+        (partial(content.put, ["one", "two"]), ["one", "two"]),
+        (put_others, ["three", "two"]),
+        (content.drop, [PLACEHOLDER]),
+    ):
+        await change()
+        ended = replace(pusher, store=cast("Any", _EndsBeforeNote(store)), _sender=None)
+        with pytest.raises(_Ended):
+            await ended.step()
+        await way.until("_acme-challenge.label1", "TXT", wanted)
+        again = replace(pusher, store=store, _sender=None)
+        before = sum(again.updates.snapshot().values())
+        while await again.step() is not None:
+            pass
+        assert sum(again.updates.snapshot().values()) == before + 1, "it is sent once more"
+        await way.until("_acme-challenge.label1", "TXT", wanted)
+    await store.close()
 
 
 async def troubled(pusher: ZonePusher, words: str) -> None:
