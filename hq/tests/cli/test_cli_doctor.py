@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import re
@@ -8,6 +9,9 @@ import time
 from typing import Any
 
 import pytest
+from hq.tests.store import rows
+
+from otscert.store.sqlite import SqliteStore
 
 Installation = Any  # the class lives in conftest.py, which cannot be imported
 DnsWorld = Any
@@ -42,6 +46,10 @@ def test_a_fresh_installation_is_examined_wholly(installed: Installation, world:
 
 
 def test_a_running_hq_is_recognised_and_asked(installed: Installation, world: DnsWorld) -> None:
+    # It runs though a box has the label of the name server ns1, and the doctor says which.
+    store = SqliteStore.open(installed.database)
+    asyncio.run(store.write(lambda t: t.devices.add(rows.device(label="ns1"))))
+    asyncio.run(store.close())
     with installed.started("serve", "--json") as hq:
         hq.stdout.readline()
         _, found = examine(installed, world)
@@ -52,6 +60,7 @@ def test_a_running_hq_is_recognised_and_asked(installed: Installation, world: Dn
     assert found["hq.public_url"]["outcome"] == "ok"
     assert f"{dns} answers for boxes.example.com, UDP and TCP" in found[f"dns.answers:{dns}"]["what"]
     assert found["data.database"]["outcome"] == "ok"
+    assert found["zone.server_addresses"]["what"].startswith("a box has the label ns1, and ns1.boxes.example.com is")
 
 
 def test_a_public_url_at_which_hq_does_not_answer_is_named(installed: Installation, world: DnsWorld) -> None:
