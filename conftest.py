@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.harness.postgresql"]
+pytest_plugins = ["tests.harness.longest_first", "tests.harness.postgresql"]
