@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -222,3 +223,18 @@ def test_an_export_that_cannot_be_written_leaves_what_was_there(installed: Insta
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
     assert "is not a file" in installed.call("zone", "export", "--output", str(installed.folder)).stderr
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "otscert", "zone", "export"],
+            cwd=installed.folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert ended.returncode == 1
+    assert (
+        ended.stderr
+        == "otscert: stdout cannot be written (No space left on device): what is there is not the whole zone\n"
+    )

@@ -46,14 +46,26 @@ def export(config: ConfigOption = None, output: OutputOption = None) -> None:
             f" (dig AXFR {loaded.zone.origin}, named-compilezone, knotc zone-backup)"
         )
     if output is None:
-        boxes = asyncio.run(_write(loaded, sys.stdout))
-        sys.stdout.flush()
+        boxes = _to_stdout(loaded)
     else:
         with _replaced(output) as file:
             boxes = asyncio.run(_write(loaded, file))
     where = f" to {output}" if output else ""
     some = any(model.computed_names for model in loaded.models.values())
     typer.echo(f"{boxes:,} boxes written{where}.{f' {_NOT_IN_IT}' if some else ''}", err=True)
+
+
+def _to_stdout(config: Config) -> int:
+    try:
+        boxes = asyncio.run(_write(config, sys.stdout))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # the reader has enough, and the command ends quietly
+    except OSError as error:
+        raise CommandFailed(
+            f"stdout cannot be written ({error.strerror}): what is there is not the whole zone"
+        ) from error
+    return boxes
 
 
 async def _write(config: Config, file: TextIO) -> int:

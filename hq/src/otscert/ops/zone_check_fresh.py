@@ -123,5 +123,5 @@ def _late(
         f"{name} does not show {'the alias of ' if alias else ''}a fresh challenge within {limit_s:.0f} s:"
         f" {check.reason}",
         why="HQ waits for all servers before it tells the CA, so no order ends; what boxes have goes on working",
-        mend=zone.catch_up,
+        mend=f"if it answers at all, {zone.catch_up}",
     )

@@ -148,7 +148,7 @@ def _reach(report: Report) -> Iterator[Finding]:
         yield failed(
             f"zone.udp:{report.name}",
             f"{report.name} does not answer over UDP{' nor TCP' if both else ''}: {soa}",
-            why="resolvers and CAs that ask there get nothing, and wait; the other name servers go on answering",
+            why="resolvers and CAs that ask there get nothing, and wait; other name servers, if there are, go on",
             mend="is it running, and are UDP and TCP port 53 open to the world? (some routers hide their public address"
             " from inside: check from outside, too)",
         )
@@ -317,7 +317,9 @@ def judge_together(
                 f"{report.name} says that the zone's name servers are {', '.join(sorted(found))}, but {source}"
                 f" has {', '.join(sorted(name_servers))}",
                 why="resolvers believe the zone's own servers more than the parent, and would ask the wrong ones",
-                mend="make both lists the same, and that of the parent zone",
+                mend="make all lists of name servers the same: the zone's own, the parent zone's and zone.name_servers"
+                if source == "zone.name_servers"
+                else "make both lists the same",
             )
     latest = newest_of(serials)
     behind = [(report, serial) for report, serial in zip(reports, serials, strict=True) if is_ahead(latest, serial)]
