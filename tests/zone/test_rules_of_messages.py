@@ -195,7 +195,7 @@ def test_the_clients_size_bounds_the_answer(ask: Ask) -> None:
     assert "tc" in ask("_acme-challenge.huge", "TXT", edns=0, udp_bytes=65_535).flags
 
 
-@rule(6891, "6.2.5", "a size below 512 counts as 512", asked_with=SOCKETS)
+@rule(6891, "6.2.3", "a size below 512 counts as 512", asked_with=SOCKETS)
 @pytest.mark.parametrize("size", [0, 1, 511])
 def test_a_size_below_512_is_512(send: Send, size: int) -> None:
     answer = send(packet(FOUR[5:] + b"\1\1\0\1" + OPT[:3] + size.to_bytes(2) + OPT[5:], counts=(1, 0, 0, 1)))

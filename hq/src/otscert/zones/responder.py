@@ -156,5 +156,5 @@ class Responder:
 def _limit(edns: wire.Edns | None, size_limit: int | None) -> int:
     if size_limit is None:
         return wire.TCP_LIMIT_BYTES
-    # RFC 6891 6.2.5: values lower than 512 "MUST be treated as equal to 512".
+    # RFC 6891 6.2.3: values lower than 512 "MUST be treated as equal to 512".
     return min(size_limit, wire.UDP_LIMIT_BYTES if edns is None else max(wire.UDP_LIMIT_BYTES, edns.udp_bytes))
