@@ -163,7 +163,7 @@ def test_what_was_truncated_is_whole_over_tcp(ask: Ask) -> None:
 
 
 @rule(6891, "6.1.1", "OPT stands in the answer when, and only when, it stood in the query")
-@rule(6891, "6.2.3", "the answer tells how much this server takes: 1232 octets")
+@rule(6891, "6.2.4", "the answer tells how much this server takes: 1232 octets")
 def test_edns_is_spoken_when_it_was_spoken(ask: Ask) -> None:
     for name in ("both", "unknown", "example.org."):
         reply = ask(name, edns=0)

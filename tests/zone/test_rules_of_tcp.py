@@ -80,7 +80,7 @@ def test_a_message_may_come_in_pieces(served: Served) -> None:
         assert [receive(client).id, receive(client).id] == [5, 6]
 
 
-@rule(7766, "6.2.4", "a client that has ended its side still gets its answers", asked_with=SOCKETS)
+@rule(9293, "3.6", "a client that has ended its own side only still gets its answers", asked_with=SOCKETS)
 def test_a_half_closed_connection_is_answered_to_the_end(served: Served) -> None:
     with connect(served.port) as client:
         client.sendall(b"".join(framed("_acme-challenge.huge", "TXT", ident=ident) for ident in range(30)))

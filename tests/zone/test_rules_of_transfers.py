@@ -211,7 +211,7 @@ def send_to_primary(primary: Served) -> Iterator[Send]:
 TSIG = b"\0\0\xfa\0\xff" + bytes(4) + b"\0\x3d\x0bhmac-sha256\0" + bytes(6) + b"\x01\x2c\0\x20" + bytes(32) + bytes(6)
 
 
-@rule(8945, "5.1", "a TSIG that is not the last record, or not the only one, is a format error", asked_with=SOCKETS)
+@rule(8945, "5.2", "a TSIG that is not the last record, or not the only one, is a format error", asked_with=SOCKETS)
 @pytest.mark.parametrize(
     ("records", "counts"),
     [

@@ -5,7 +5,7 @@ take each other's cookies, before and after a restart.
 
 A server cookie is version, three reserved octets, when it was made (seconds, 4 octets), and 8 octets of BLAKE2s keyed
 with the secret over the client's cookie, those fields and the client's address: the layout of RFC 9018 4. Version 1
-there is SipHash-2-4; 240 to 254 are for private use (RFC 9018 8), so ours is 240. To a client it is 16 octets to be
+there is SipHash-2-4; 240 to 254 are for private use (RFC 9018 7), so ours is 240. To a client it is 16 octets to be
 shown again; only a server of another make behind the same address would read it, and call it bad.
 """
 

@@ -109,7 +109,8 @@ class TcpConnection(asyncio.Protocol):
     """One client: whole messages in, answers out in the same order; nothing is read while it does not read.
 
     While whole messages wait, nothing is read either. So the end of the client's side is seen only after all that it
-    asked was answered, and the transport's own way to close then is right (RFC 7766 6.2.4).
+    asked was answered, as a client that only says that it will ask no more expects (RFC 9293 3.6); the transport's own
+    way to close then is right. What a client that is gone cannot read is not sent (RFC 7766 6.2.4).
     """
 
     def __init__(self, connections: TcpConnections) -> None:

@@ -177,7 +177,7 @@ def _find(message: bytes) -> _Found | None:
             if rtype != dns.rdatatype.TSIG:
                 parser.get_bytes(size)
                 continue
-            # RFC 8945 5.1: "... not the last record in the additional section ... DNS RCODE of 1 (FORMERR)".
+            # RFC 8945 5.2: "... not the last record in the additional section ... DNS RCODE of 1 (FORMERR)".
             if left or not counts[2] or rclass != dns.rdataclass.ANY:
                 raise MalformedMessageError("a TSIG is not the last record, or not of class ANY")
             with parser.restrict_to(size):

@@ -133,7 +133,7 @@ def signed(message: bytes, key: dns.tsig.Key, *, now_s: int) -> tuple[bytes, byt
     )
     rdata, _ = dns.tsig.sign(request, key, unsigned, now_s, b"")  # type: ignore[no-untyped-call]
     octets = rdata.to_wire()
-    # RFC 8945 5.1: the TSIG record is the last one of the additional section, counted there.
+    # RFC 8945 5.2: the TSIG record is the last one of the additional section, counted there.
     count = (int.from_bytes(request[_ADCOUNT]) + 1).to_bytes(2)
     head = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(octets))
     return b"".join((request[:10], count, request[12:], key.name.to_wire() or b"", head, octets)), rdata.mac

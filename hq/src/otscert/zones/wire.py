@@ -153,7 +153,7 @@ def parse_edns(message: bytes, question: Question) -> Edns | None:
         start = position
         position = _record_end(message, start)
         if not _is_opt(message, start):
-            # RFC 8945 5.1: one that is not the last record is a format error, also for who has no keys.
+            # RFC 8945 5.2: one that is not the last record is a format error, also for who has no keys.
             if _is_tsig(message, start) and (index < authorities or index + 1 < authorities + additionals):
                 raise MalformedMessageError("a TSIG is not the last record")
             continue
