@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -76,7 +77,16 @@ async def ask(
     except TimeoutError:
         raise NoAnswer(f"no answer within {limit_s:.0f} s") from None
     except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
-        raise NoAnswer(f"{type(error).__name__} {error}".strip()) from error
+        raise NoAnswer(_why(error)) from error
+
+
+def _why(error: Exception) -> str:
+    """One phrase for what came in the place of an answer."""
+    if isinstance(error, EOFError):
+        return "the connection was closed before an answer came"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return f"what came is not an answer: {type(error).__name__} {error}".strip()
 
 
 async def ask_soa(server: Server, origin: str, *, tcp: bool) -> SoaAnswer:
