@@ -62,6 +62,8 @@ def _to_stdout(config: Config) -> int:
     except BrokenPipeError:
         raise  # the reader has enough, and the command ends quietly
     except OSError as error:
+        # What is still in stdout's buffer would fail once more when Python ends, with an exit status of its own.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise CommandFailed(
             f"stdout cannot be written ({error.strerror}): what is there is not the whole zone"
         ) from error
