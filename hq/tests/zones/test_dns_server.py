@@ -394,8 +394,9 @@ async def test_a_thousand_clients_that_send_an_octet_a_second_do_not_stop_the_ot
     begin = loop.time()
     query, sent, took = framed(), 0, []
     # Each client sends an octet a second, number n at the n-th thousandth of it.
-    while (now := loop.time() - begin) < 2.5:
-        while sent < now * 1000:
+    while sent < 2500:
+        due = min(2500, (loop.time() - begin) * 1000)
+        while sent < due:
             at = sent // 1000
             slow[sent % 1000].send(query[at : at + 1])
             sent += 1
@@ -404,7 +405,6 @@ async def test_a_thousand_clients_that_send_an_octet_a_second_do_not_stop_the_ot
         took.append(loop.time() - asked)
         assert len(answer.answer) == 1
     assert server.open_connections >= 1000, "the slow ones are clients too"
-    assert sent >= 2500
     assert max(took) < 1
     assert sorted(took)[len(took) // 2] < 0.1
     # And each of them gets its answer in the end.
